@@ -1,0 +1,1 @@
+#include "leader_clock.h"

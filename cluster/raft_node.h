@@ -1,0 +1,95 @@
+/* raft_node.h - one raft node on a libuv loop: owns libraft, its files, its peers and the replica.
+ *
+ *     raft_node_new(&node, loop, &config, &host)      opens and locks the data directory, recovers
+ *     raft_node_start(node)                           listens for peers, takes part in elections
+ *     ... uv_run(loop) ...
+ *     raft_node_close(node, cb)                       cb when every handle is closed
+ *     raft_node_free(node)
+ *
+ * Everything that libraft 0.22 needs guarding against is in raft_guard.[ch]; the connection to peers
+ * in transport.[ch]; the directory's identity in datadir.[ch]. Time enters the replica here, from
+ * CLOCK_BOOTTIME, and nowhere else.
+ */
+#ifndef NETLOCK_RAFT_NODE_H
+#define NETLOCK_RAFT_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "replica.h"
+
+enum { RAFT_NODE_MEMBERS_MAX = 15, RAFT_NODE_ERROR_BYTES = 512 };
+
+struct raft_node_member {
+    uint64_t node_id;
+    const char *peer_address; /* host:port or [v6]:port, as peers dial it */
+};
+
+/* Copied. Every timeout is derived from the leader lease: see timing_from_lease(). */
+struct raft_node_timing {
+    uint32_t election_ms;        /* = the leader lease: a leader that hears no majority so long steps down */
+    uint32_t heartbeat_ms;       /* lease / 10 */
+    uint32_t connect_timeout_ms; /* <= 1000 */
+    uint32_t connect_retry_ms;   /* 100..200 */
+    uint32_t user_timeout_ms;    /* TCP_USER_TIMEOUT of peer connections */
+};
+struct raft_node_timing raft_node_timing_from_lease(uint32_t lease_ms);
+
+struct raft_node_config {
+    const char *data_dir;
+    const char *cluster_id;
+    uint64_t node_id;
+    const char *peer_listen; /* address to bind; NULL: the own peer_address */
+    const struct raft_node_member *members; /* the initial cluster; used when the directory is new */
+    size_t members_count;
+    struct raft_node_timing timing;
+    uint32_t snapshot_threshold; /* entries between snapshots */
+    uint32_t snapshot_trailing;  /* entries kept behind a snapshot */
+    struct replica_config replica;
+    void (*log)(void *arg, int level, const char *message); /* 0 debug 1 info 2 warning 3 error */
+    void *log_arg;
+};
+
+struct raft_node;
+
+/* Open the directory, take its lock, check whose it is, load snapshot and log.
+ * @host.fatal is called for failures that make going on unsafe (write, sync, divergence); it must
+ * not return. Returns 0, or a negative errno and one line in @ret_error that says what is wrong and
+ * what to do: directory not writable, locked by another process, of another node or cluster, from a
+ * newer version, damaged; own id not among the members. Nothing is changed in a directory that is
+ * refused. */
+int raft_node_new(struct raft_node **ret, uv_loop_t *loop, const struct raft_node_config *config,
+                  const struct replica_host *host, char ret_error[static RAFT_NODE_ERROR_BYTES]);
+
+/* Start listening and electing. -EADDRINUSE etc. with one line in @ret_error. */
+int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERROR_BYTES]);
+
+void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void *arg);
+void raft_node_free(struct raft_node *node);
+
+/* Hand leadership to a connected, caught-up member, if there is one; @on_done when another node leads
+ * or after @timeout_ms. Does nothing on a follower (on_done at once). */
+void raft_node_transfer(struct raft_node *node, uint32_t timeout_ms, void (*on_done)(void *arg), void *arg);
+
+struct replica *raft_node_replica(struct raft_node *node);
+
+struct raft_node_status {
+    uint64_t node_id, term, leader_id; /* leader 0: unknown */
+    bool leader, candidate;
+    uint64_t commit_index, applied_index, last_index;
+    size_t members_count;
+    struct {
+        uint64_t node_id;
+        char peer_address[256];
+        bool voter;
+    } members[RAFT_NODE_MEMBERS_MAX];
+};
+void raft_node_status(const struct raft_node *node, struct raft_node_status *ret);
+
+/* Steady time of this node, ms of CLOCK_BOOTTIME. */
+uint64_t raft_node_now_ms(const struct raft_node *node);
+
+#endif

@@ -1,0 +1,287 @@
+/* netlock.h - the client library of netlock, a replicated lock service.
+ *
+ * A `struct netlock` is one client: one id at the cluster, whatever happens to connections. It finds
+ * the leader among the servers given, and when the leader dies it finds the new one, attaches again
+ * under a higher epoch (so that nothing delayed on an old connection can act for it any more), and
+ * takes up its holds and waits where they were: a netlock_lock() that was blocked on the dead leader
+ * returns with its grant from the new one.
+ *
+ * Two ways to use it, over the same engine:
+ *
+ *   Blocking. The library runs one thread per client; calls block the caller, and leases are
+ *   refreshed behind its back:
+ *
+ *       struct netlock *nl;
+ *       struct netlock_options options = {.servers = "10.0.0.1:7670,10.0.0.2:7670,10.0.0.3:7670"};
+ *       int rv = netlock_open(&nl, &options);
+ *       struct netlock_lock_options how = {.lock_timeout_ms = 30000};
+ *       struct netlock_grant grant;
+ *       rv = netlock_lock(nl, "registration", &how, &grant);     // grant.token fences the resource
+ *       ...
+ *       rv = netlock_unlock(nl, "registration");
+ *       netlock_close(nl);
+ *
+ *   Asynchronous (NETLOCK_MANUAL). No thread; the caller's loop polls netlock_fd() for
+ *   netlock_poll_events(), at most netlock_timeout_ms() long, and calls netlock_process(), which
+ *   runs the callbacks. All calls from one thread.
+ *
+ * Leases. The client counts its own: from the moment the request (or the refresh) was sent, never
+ * from the answer, on CLOCK_BOOTTIME, less a margin for clock rates. At one third it refreshes; at
+ * two thirds without success it reports NETLOCK_JEOPARDY; at the end NETLOCK_LOST, exactly once,
+ * before it talks to anybody. After LOST another client may hold the lock: stop what it protects.
+ * A hold with no timeout and NETLOCK_DROP_RELEASE ends when the cluster has not heard of the client
+ * for the session grace; the library counts that as its lease.
+ *
+ * Return values are 0 or a negative errno; every call says which. netlock_strerror() has words.
+ * The library does not print, does not touch signals (but ignores SIGPIPE on its own sockets by
+ * MSG_NOSIGNAL), returns -ENOMEM rather than abort, and keeps no global state.
+ */
+#ifndef NETLOCK_H
+#define NETLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NETLOCK_UNLIMITED UINT32_MAX /* a timeout that never ends */
+#define NETLOCK_NAME_BYTES_MAX 255   /* lock names, client ids and owner info */
+#define NETLOCK_SECRET_BYTES 16
+
+/* Beside the errno values of the system: */
+enum {
+    NETLOCK_EHELD = 10001,     /* try: somebody else holds it */
+    NETLOCK_ETIMEOUT,          /* the wait timeout passed; the request has left the queue */
+    NETLOCK_ECANCELLED,        /* the wait was cancelled */
+    NETLOCK_ENOTHELD,          /* refresh or release: not held */
+    NETLOCK_EEXPIRED,          /* refresh or release: the hold had timed out */
+    NETLOCK_EOTHER,            /* release: another client holds it */
+    NETLOCK_ECONFLICT,         /* upgrade: another reader already waits to upgrade */
+    NETLOCK_ELIMIT,            /* counting lock: it exists with another limit */
+    NETLOCK_ESTALE,            /* a newer connection of this client id took over */
+    NETLOCK_EDENIED,           /* not allowed: wrong secret, or no permission */
+    NETLOCK_EINVALID,          /* the cluster refused the request; netlock_error_text() says why */
+    NETLOCK_EFULL,             /* a limit of the cluster; netlock_error_text() says which */
+    NETLOCK_EUNREACHABLE,      /* no leader could be reached in time; nothing is known of the request */
+    NETLOCK_ECLOSED,           /* netlock_close() was called meanwhile */
+    NETLOCK_EPROTOCOL,         /* the server does not speak this protocol */
+};
+
+enum netlock_type { NETLOCK_WRITE = 0, NETLOCK_READ = 1 };
+enum netlock_drop {
+    NETLOCK_DROP_RELEASE = 0, /* free the lock when the client is gone */
+    NETLOCK_DROP_IGNORE = 1,  /* keep it until it times out or is released; needs a lock timeout */
+};
+
+struct netlock;
+
+/* What the cluster grants. */
+struct netlock_grant {
+    uint64_t token;           /* fencing token: grows with every grant in the cluster */
+    uint32_t slot;            /* counting lock: 0 .. limit-1 */
+    enum netlock_type type;
+    uint32_t lock_timeout_ms; /* as granted; NETLOCK_UNLIMITED: no limit */
+    uint64_t index;           /* raft index of the grant */
+};
+
+/* What happens to a lock this client holds or waits for, without being asked. */
+enum netlock_event {
+    NETLOCK_QUEUED = 1, /* the request waits; `position` says where */
+    NETLOCK_JEOPARDY,   /* two thirds of the lease are gone and no refresh came through */
+    NETLOCK_SAFE,       /* a refresh came through after JEOPARDY */
+    NETLOCK_LOST,       /* the lease is over, or the lock was broken: it may be held by another */
+    NETLOCK_CONNECTED,    /* name NULL: attached to a leader */
+    NETLOCK_DISCONNECTED, /* name NULL */
+};
+struct netlock_notice {
+    enum netlock_event event;
+    const char *name;  /* of the lock; NULL for the connection */
+    uint64_t token;    /* of the hold; 0 while queued */
+    uint32_t position; /* QUEUED: 1 is next */
+    const char *server; /* CONNECTED: address of the leader */
+};
+
+enum netlock_flags {
+    NETLOCK_MANUAL = 1,     /* no thread: the caller drives netlock_process() */
+    NETLOCK_NO_REFRESH = 2, /* never refresh by itself: holds end when they time out */
+};
+
+/* Zero means the default everywhere. Copied by netlock_open(). */
+struct netlock_options {
+    const char *servers;    /* "host:port,[v6]:port,..."; NULL: $NETLOCK_SERVERS or 127.0.0.1:7670 */
+    const char *client_id;  /* NULL: the cluster makes a fresh one, with a secret */
+    const uint8_t *secret;  /* NETLOCK_SECRET_BYTES, for an id that has one; NULL: none */
+    uint32_t connect_timeout_ms; /* for finding a leader in a call; default 10000 */
+    uint32_t session_grace_ms;   /* how long a broken connection may stay away; default 10000 */
+    uint32_t drift_ppm;     /* error of clock rates to allow for; default 1000 */
+    unsigned flags;         /* enum netlock_flags */
+    const char *application; /* for the server's log; may be NULL */
+    /* Called from the library's thread (blocking) or from netlock_process() (manual). Must not call
+     * blocking functions of the same client. NULL: not interested. */
+    void (*on_notice)(void *arg, const struct netlock_notice *notice);
+    void *arg;
+    /* Do not supersede other connections of client_id: for short-lived processes that share an id,
+     * as a shell script that acquires with IGNORE in one process and refreshes in another. */
+    bool share_id;
+};
+
+/* Make a client. Blocking: finds the leader, attaches; -NETLOCK_EUNREACHABLE, -NETLOCK_EDENIED,
+ * -NETLOCK_EPROTOCOL, -EINVAL (options), -ENOMEM. NETLOCK_MANUAL: returns at once. */
+int netlock_open(struct netlock **ret, const struct netlock_options *options);
+
+/* Detach (RELEASE holds are freed, waits cancelled), close, free. Blocks at most 1 s for the detach;
+ * accepts NULL. */
+void netlock_close(struct netlock *nl);
+
+/* Drop the connection without detaching and free: what a crash looks like to the cluster. IGNORE
+ * holds are meant to be left behind with netlock_close(); this is for tests. */
+void netlock_abandon(struct netlock *nl);
+
+const char *netlock_client_id(const struct netlock *nl); /* NULL before the first attach */
+/* NETLOCK_SECRET_BYTES of the id that the cluster made, or NULL. */
+const uint8_t *netlock_client_secret(const struct netlock *nl);
+
+/* Words for a negative return value; static. */
+const char *netlock_strerror(int rv);
+/* More words about the last error of this client: the server's text. Valid until the next call. */
+const char *netlock_error_text(const struct netlock *nl);
+
+/* ---- locks ------------------------------------------------------------------------------------ */
+
+struct netlock_lock_options {
+    enum netlock_type type;
+    bool try_only;            /* do not queue */
+    uint32_t wait_timeout_ms; /* 0: wait for ever */
+    uint32_t lock_timeout_ms; /* 0: the server's default; NETLOCK_UNLIMITED: no limit */
+    enum netlock_drop drop;
+    uint32_t limit;           /* 0 and 1: an ordinary lock; more: counting lock */
+    bool downgrade;           /* READ asked while holding WRITE gives the WRITE up */
+    const char *owner_info;   /* for people; NULL: none */
+};
+
+/* Acquire @name (or upgrade, or set new parameters of the hold). @options may be NULL.
+ * 0 and @ret_grant (may be NULL); -NETLOCK_EHELD, -NETLOCK_ETIMEOUT, -NETLOCK_ECANCELLED,
+ * -NETLOCK_ECONFLICT, -NETLOCK_ELIMIT, -NETLOCK_EINVALID, -NETLOCK_EFULL, -NETLOCK_ESTALE.
+ * Waits over leader changes; -NETLOCK_EUNREACHABLE only when no leader was found for
+ * connect_timeout_ms: then the request has been withdrawn or its outcome is unknown, and the client
+ * releases what it may have been granted as soon as it can. */
+int netlock_lock(struct netlock *nl, const char *name, const struct netlock_lock_options *options,
+                 struct netlock_grant *ret_grant);
+
+/* Release. 0 if it was held (or queued) and is not any more; else -NETLOCK_ENOTHELD,
+ * -NETLOCK_EEXPIRED, -NETLOCK_EOTHER: what the lock protected may have been touched by others.
+ * With @token not 0 only that hold is freed. */
+int netlock_unlock(struct netlock *nl, const char *name);
+int netlock_unlock_token(struct netlock *nl, const char *name, uint64_t token);
+
+/* Refresh now. @lock_timeout_ms 0: restart with the duration that the hold has.
+ * @set_drop: NULL leaves the drop policy. -NETLOCK_ENOTHELD, -NETLOCK_EEXPIRED. */
+int netlock_refresh(struct netlock *nl, const char *name, uint32_t lock_timeout_ms,
+                    const enum netlock_drop *set_drop, struct netlock_grant *ret_grant);
+
+/* ---- looking ---------------------------------------------------------------------------------- */
+
+enum netlock_state { NETLOCK_FREE = 1, NETLOCK_HELD, NETLOCK_WAITING, NETLOCK_HELD_BY_OTHER };
+
+struct netlock_holder {
+    char *client_id, *name, *owner_info;
+    enum netlock_type type;
+    enum netlock_drop drop;
+    bool waiting, connected;
+    uint64_t token;
+    uint32_t slot, limit;
+    uint64_t since_ms;
+    uint32_t remaining_ms, lock_timeout_ms, position;
+};
+
+struct netlock_status {
+    enum netlock_state state; /* as seen by this client */
+    enum netlock_type type;
+    enum netlock_drop drop;
+    uint64_t token;
+    uint32_t remaining_ms, limit, slot;
+    uint32_t holders_count, queue_length, queue_position;
+    struct netlock_holder *holders; /* the first holders_shown of holders_count */
+    size_t holders_shown;
+    uint64_t index, cluster_time_ms;
+};
+int netlock_status(struct netlock *nl, const char *name, struct netlock_status *ret);
+void netlock_status_release(struct netlock_status *status);
+
+enum netlock_token_state { NETLOCK_CURRENT = 1, NETLOCK_SUPERSEDED, NETLOCK_TOKEN_FREE };
+/* For a resource: is @token still the hold of @name? @ret_by (may be NULL): the newer token. */
+int netlock_check_token(struct netlock *nl, const char *name, uint64_t token,
+                        enum netlock_token_state *ret_state, uint64_t *ret_by);
+
+struct netlock_lock_item {
+    char *name;
+    enum netlock_type type;
+    uint32_t limit, holders_count, queue_length;
+    struct netlock_holder *holders; /* at most 4 */
+    size_t holders_shown;
+};
+struct netlock_lock_list {
+    struct netlock_lock_item *items;
+    size_t count;
+    bool more;
+};
+/* Locks that are held or waited for, by name. @prefix and @after may be NULL; @max 0: 100. */
+int netlock_list_locks(struct netlock *nl, const char *prefix, const char *after, uint32_t max,
+                       struct netlock_lock_list *ret);
+void netlock_lock_list_release(struct netlock_lock_list *list);
+
+/* Operators: end the hold with @token (0: every hold) of @name. @ret_count: holds broken. */
+int netlock_break(struct netlock *nl, const char *name, uint64_t token, uint32_t *ret_count);
+
+struct netlock_member {
+    uint64_t node_id;
+    char *client_address, *peer_address;
+    bool voter;
+};
+enum netlock_role { NETLOCK_FOLLOWER = 1, NETLOCK_CANDIDATE, NETLOCK_LEADER, NETLOCK_SERVING };
+struct netlock_node_status {
+    char *cluster_id, *server, *leader_address;
+    uint64_t node_id, term, leader_id;
+    enum netlock_role role;
+    struct netlock_member *members;
+    size_t members_count;
+    uint64_t commit_index, applied_index, last_index, cluster_time_ms;
+    uint64_t checkpoint_index, checkpoint_hash;
+    uint64_t locks, holds, waits, clients, connections, uptime_ms, last_token;
+};
+/* Ask one node, leader or not, without attaching: a call of its own that needs no client.
+ * @checkpoint (leader only): first let every node hash its state at one index. */
+int netlock_node_status(const char *address, uint32_t timeout_ms, bool checkpoint,
+                        struct netlock_node_status *ret);
+void netlock_node_status_release(struct netlock_node_status *status);
+
+/* ---- asynchronous, NETLOCK_MANUAL -------------------------------------------------------------- */
+
+int netlock_fd(const struct netlock *nl);             /* changes never: an epoll descriptor */
+short netlock_poll_events(const struct netlock *nl);  /* POLLIN */
+int netlock_timeout_ms(const struct netlock *nl);     /* -1: none */
+/* Do what is possible without blocking; runs callbacks. 0, or -NETLOCK_EDENIED, -NETLOCK_EPROTOCOL
+ * when the client can never work. */
+int netlock_process(struct netlock *nl);
+
+/* The outcome of one operation: @rv as the blocking call would return it. */
+typedef void (*netlock_done_cb)(void *arg, int rv, const struct netlock_grant *grant);
+
+int netlock_lock_async(struct netlock *nl, const char *name,
+                       const struct netlock_lock_options *options, netlock_done_cb done, void *arg);
+int netlock_unlock_async(struct netlock *nl, const char *name, uint64_t token, netlock_done_cb done,
+                         void *arg);
+int netlock_refresh_async(struct netlock *nl, const char *name, uint32_t lock_timeout_ms,
+                          const enum netlock_drop *set_drop, netlock_done_cb done, void *arg);
+/* Withdraw a lock request that has not been answered: its done callback gets -NETLOCK_ECANCELLED, or
+ * 0 if the grant was faster. -ENOENT if there is none. */
+int netlock_cancel(struct netlock *nl, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
