@@ -1,13 +1,16 @@
 /* wire.h - messages of the client protocol as plain values, both directions.
  *
- * The only room that sees the generated protobuf code. Malformed input is refused here and nowhere
- * else: what wire_decode_request() accepts has valid names (1..255 bytes of UTF-8 without control
- * characters, where a name is needed), enums in range, and everything else as SPEC'd in README.md.
+ * The only room that sees the generated protobuf code. Malformed input is refused here
+ * and nowhere else: what wire_decode_request() accepts has valid names (1..255 bytes of
+ * UTF-8 without control characters, where a name is needed), enums in range, and
+ * everything else as SPEC'd in README.md.
  *
- * Strings are borrowed: after decoding they point into the wire_arena given, until it is cleared;
- * before encoding they belong to the caller. A wire_str with len 0 is "absent" or empty.
+ * Strings are borrowed: after decoding they point into the wire_arena given, until it is
+ * cleared; before encoding they belong to the caller. A wire_str with len 0 is "absent"
+ * or empty.
  *
- * Durations on this level are what the wire carries: uint32 ms, WIRE_UNLIMITED for no limit. */
+ * Durations on this level are what the wire carries: uint32 ms, WIRE_UNLIMITED for no
+ * limit. */
 #ifndef NETLOCK_WIRE_H
 #define NETLOCK_WIRE_H
 
@@ -29,8 +32,10 @@ struct wire_str {
     size_t len;
 };
 
-/* Memory of decoded messages: chunks that are kept over wire_arena_clear(). Zero-initialise.
- * @limit_bytes bounds one message (0: 16 MiB); what does not fit is refused as malformed. */
+/* Memory of decoded messages: chunks that are kept over wire_arena_clear().
+ * Zero-initialise.
+ * @limit_bytes bounds one message (0: 16 MiB); what does not fit is refused as malformed.
+ */
 struct wire_arena {
     struct wire_chunk *chunks;
     size_t used_bytes;
@@ -43,7 +48,8 @@ enum wire_type { WIRE_WRITE = 0, WIRE_READ = 1 };
 enum wire_mode { WIRE_BREAK = 0, WIRE_WAIT = 1 };
 enum wire_drop { WIRE_DROP_RELEASE = 0, WIRE_DROP_IGNORE = 1 };
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests
+ * --------------------------------------------------------------------------------- */
 
 enum wire_request_type {
     WIRE_REQ_ATTACH = 1,
@@ -119,26 +125,32 @@ struct wire_request {
     };
 };
 
-/* Why a payload was refused. `client`, `lock` and `key` of the request are filled as far as they were
- * readable and valid, so that an answer can name them. */
+/* Why a payload was refused. `client`, `lock` and `key` of the request are filled as far
+ * as they were readable and valid, so that an answer can name them. */
 enum wire_problem {
     WIRE_OK = 0,
-    WIRE_MALFORMED,    /* not a Message, wrong wire types, too many parts: close the connection */
+    WIRE_MALFORMED,    /* not a Message, wrong wire types, too many parts: close the
+                          connection */
     WIRE_UNKNOWN_TYPE, /* a type that this build does not know */
     WIRE_INVALID,      /* well-formed, but a name, an enum or a number is not allowed */
 };
 
 struct wire_refusal {
     enum wire_problem problem;
-    const char *text; /* for people, a static string: "lock_name: empty" */
+    const char *text; /* for people, static or in the arena: "lock_name: empty" */
 };
 
-/* Decode one payload. Returns 0 and fills @ret; or -EINVAL and fills @ret_refusal and what was
- * readable of @ret (ret->type is 0 when unknown). */
-int wire_decode_request(const uint8_t *payload, size_t len, struct wire_arena *arena,
-                        struct wire_request *ret, struct wire_refusal *ret_refusal);
+/* Decode one payload. Returns 0 and fills @ret; or -EINVAL (in want of memory -ENOMEM)
+ * and fills
+ * @ret_refusal and what was readable of @ret (ret->type is 0 when unknown). */
+int wire_decode_request(const uint8_t *payload,
+                        size_t len,
+                        struct wire_arena *arena,
+                        struct wire_request *ret,
+                        struct wire_refusal *ret_refusal);
 
-/* ---- responses -------------------------------------------------------------------------------- */
+/* ---- responses
+ * -------------------------------------------------------------------------------- */
 
 enum wire_response_type {
     WIRE_RESP_ATTACH = 1,
@@ -163,7 +175,8 @@ enum wire_response_type {
     WIRE_RESP_CLUSTER_STATUS,
 };
 
-/* These have the numbers of the enums of the same name in gonetlock.proto; asserted in wire.c. */
+/* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
+ * wire_encode.c. */
 enum wire_deny {
     WIRE_DENY_HELD = 1,
     WIRE_DENY_CANCELLED,
@@ -185,7 +198,12 @@ enum wire_release_result {
     WIRE_EXPIRED,
     WIRE_HELD_BY_OTHER,
 };
-enum wire_lock_state { WIRE_FREE = 1, WIRE_HELD_BY_ME, WIRE_WAITING, WIRE_HELD_BY_OTHER_CLIENT };
+enum wire_lock_state {
+    WIRE_FREE = 1,
+    WIRE_HELD_BY_ME,
+    WIRE_WAITING,
+    WIRE_HELD_BY_OTHER_CLIENT
+};
 enum wire_token_state { WIRE_TOKEN_CURRENT = 1, WIRE_TOKEN_SUPERSEDED, WIRE_TOKEN_FREE };
 enum wire_error {
     WIRE_ERROR_NOT_LEADER = 1,
@@ -200,7 +218,12 @@ enum wire_error {
     WIRE_ERROR_NOT_ATTACHED,
     WIRE_ERROR_STALE_EPOCH,
 };
-enum wire_role { WIRE_ROLE_FOLLOWER = 1, WIRE_ROLE_CANDIDATE, WIRE_ROLE_LEADER, WIRE_ROLE_SERVING };
+enum wire_role {
+    WIRE_ROLE_FOLLOWER = 1,
+    WIRE_ROLE_CANDIDATE,
+    WIRE_ROLE_LEADER,
+    WIRE_ROLE_SERVING
+};
 
 struct wire_position {
     uint64_t index, term, cluster_time_ms;
@@ -244,8 +267,8 @@ struct wire_response {
     struct wire_str key;
     struct wire_str client;
     struct wire_str lock;
-    /* The answer goes to a connection that said Hello: send extension fields. Set by decoding when
-     * any were present. Without it only upstream's fields are encoded. */
+    /* The answer goes to a connection that said Hello: send extension fields. Set by
+     * decoding when any were present. Without it only upstream's fields are encoded. */
     bool extended;
     struct wire_position position; /* index 0: not from the log */
     union {
@@ -304,7 +327,8 @@ struct wire_response {
             bool leader;
             const struct wire_member *members;
             size_t members_count;
-            uint32_t session_grace_ms, reattach_grace_ms, frame_bytes_max, lock_timeout_max_ms;
+            uint32_t session_grace_ms, reattach_grace_ms, frame_bytes_max,
+                lock_timeout_max_ms;
         } hello;
         struct {
             struct wire_str payload;
@@ -352,9 +376,15 @@ struct wire_buf {
 };
 int wire_encode_response(struct wire_buf *buf, const struct wire_response *response);
 
-/* The client library's direction. */
+/* The client library's direction. Requests are encoded as they are: the server says what
+ * is wrong with them. Decoding returns 0; -EOPNOTSUPP for a type that this build does not
+ * know (ret->key is set); -EINVAL if it is no response; -ENOMEM. Unknown values of
+ * reasons, results, states, roles and error codes, as a newer server may send them, are
+ * decoded as 0. */
 int wire_encode_request(struct wire_buf *buf, const struct wire_request *request);
-int wire_decode_response(const uint8_t *payload, size_t len, struct wire_arena *arena,
+int wire_decode_response(const uint8_t *payload,
+                         size_t len,
+                         struct wire_arena *arena,
                          struct wire_response *ret);
 
 /* 1..255 bytes of valid UTF-8 without U+0000-U+001F and U+007F-U+009F. */
