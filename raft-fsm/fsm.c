@@ -1,1 +1,227 @@
+/* Applying a command: time, what is due, then the command itself. */
 #include "fsm.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#include "claim.h"
+#include "client.h"
+#include "commands.h"
+#include "digest.h"
+#include "events.h"
+#include "lock.h"
+#include "memory.h"
+
+struct fsm *fsm_new(uint64_t hash_seed)
+{
+    struct fsm *fsm = memory_new(sizeof(*fsm));
+
+    fsm->hash_seed = hash_seed;
+    fsm->settings = (struct fsm_settings){
+        .clients_max = UINT64_MAX,
+        .claims_max = UINT64_MAX,
+        .claims_per_client_max = UINT64_MAX,
+        .waiters_per_lock_max = UINT64_MAX,
+    };
+    return fsm;
+}
+
+void fsm_free(struct fsm *fsm)
+{
+    if (fsm == NULL) {
+        return;
+    }
+    locks_free(fsm);
+    clients_free(fsm);
+    deadline_heap_release(&fsm->deadlines);
+    free(fsm->shown);
+    free(fsm);
+}
+
+/* ---- what is due
+ * ------------------------------------------------------------------------------ */
+
+static void claim_due(struct fsm *fsm, struct claim *claim)
+{
+    struct lock *lock = claim->lock;
+    struct client *client = claim->client;
+
+    if (claim->waiting) {
+        lock_time_out_wait(fsm, claim);
+    } else {
+        lock_break_hold(fsm, claim, FSM_HOLD_EXPIRED);
+        client_settle(fsm, client);
+    }
+    lock_settle(fsm, lock);
+}
+
+static void expire(struct fsm *fsm)
+{
+    struct deadline *first;
+
+    while ((first = deadline_first(&fsm->deadlines)) != NULL &&
+           first->at_ms <= fsm->now_ms) {
+        char *around = (char *)first;
+        if (first->kind == DEADLINE_OF_CLAIM) {
+            claim_due(fsm,
+                      (struct claim *)(void *)(around - offsetof(struct claim, due)));
+        } else {
+            client_give_up(
+                fsm, (struct client *)(void *)(around - offsetof(struct client, grace)));
+        }
+    }
+}
+
+/* ---- commands about the machine itself
+ * -------------------------------------------------------- */
+
+static void command_epoch(struct fsm *fsm)
+{
+    struct fsm_event event = {.type = FSM_EV_SERVING};
+
+    fsm->term = fsm->command->epoch.term;
+    fsm->settings = fsm->command->epoch.settings;
+    events_answer(fsm, &event);
+    clients_miss(fsm);
+    expire(fsm); /* a grace of nothing is over at once */
+}
+
+static void command_checkpoint(struct fsm *fsm)
+{
+    struct fsm_event event = {.type = FSM_EV_CHECKPOINT, .hash = fsm_hash(fsm)};
+
+    events_answer(fsm, &event);
+}
+
+static void dispatch(struct fsm *fsm)
+{
+    switch (fsm->command->type) {
+    case FSM_CMD_EPOCH:
+        command_epoch(fsm);
+        return;
+    case FSM_CMD_TICK:
+        return;
+    case FSM_CMD_ATTACH:
+        client_attach(fsm);
+        return;
+    case FSM_CMD_DETACH:
+        client_detach(fsm);
+        return;
+    case FSM_CMD_LOCK:
+        command_lock(fsm);
+        return;
+    case FSM_CMD_REFRESH:
+        command_refresh(fsm);
+        return;
+    case FSM_CMD_RELEASE:
+        command_release(fsm);
+        return;
+    case FSM_CMD_STATUS:
+        command_status(fsm);
+        return;
+    case FSM_CMD_CHECK_TOKEN:
+        command_check_token(fsm);
+        return;
+    case FSM_CMD_LIST_LOCKS:
+        command_list_locks(fsm);
+        return;
+    case FSM_CMD_LIST_CLIENTS:
+        command_list_clients(fsm);
+        return;
+    case FSM_CMD_FORCE_RELEASE:
+        command_force_release(fsm);
+        return;
+    case FSM_CMD_CHECKPOINT:
+        command_checkpoint(fsm);
+        return;
+    }
+    abort(); /* a command that other replicas may understand: to skip it would be to
+                diverge */
+}
+
+static void check_lengths(const struct fsm_command *command)
+{
+    assert(command->client.len <= FSM_NAME_BYTES_MAX);
+    assert(command->lock.len <= FSM_NAME_BYTES_MAX);
+    if (command->type == FSM_CMD_LOCK) {
+        assert(command->lock_.owner_info.len <= FSM_NAME_BYTES_MAX);
+    }
+    if (command->type == FSM_CMD_ATTACH) {
+        assert(command->attach.secret_digest.len <= FSM_SECRET_DIGEST_BYTES_MAX);
+    }
+}
+
+void fsm_apply(struct fsm *fsm, const struct fsm_command *command, struct fsm_events *out)
+{
+    check_lengths(command);
+    if (fsm->stage != STAGE_LIVE && fsm_load_end(fsm) != 0) {
+        abort(); /* rebuilt from half a snapshot, and nobody asked fsm_load_end() */
+    }
+    fsm->command = command;
+    fsm->out = out;
+    fsm->asked = NULL;
+    fsm->answered = false;
+    fsm->digest = digest_command(fsm->digest, command);
+
+    if (command->time_ms > fsm->now_ms) {
+        fsm->now_ms = command->time_ms;
+    }
+    expire(fsm);
+    dispatch(fsm);
+    assert(fsm->answered == (command->type != FSM_CMD_TICK));
+
+    fsm->command = NULL;
+    fsm->out = NULL;
+}
+
+/* ---- looking at it
+ * ---------------------------------------------------------------------------- */
+
+uint64_t fsm_now_ms(const struct fsm *fsm)
+{
+    return fsm->now_ms;
+}
+
+uint64_t fsm_next_deadline_ms(const struct fsm *fsm)
+{
+    const struct deadline *first = deadline_first(&fsm->deadlines);
+
+    return first != NULL ? first->at_ms : FSM_UNLIMITED;
+}
+
+uint64_t fsm_last_token(const struct fsm *fsm)
+{
+    return fsm->token;
+}
+
+uint64_t fsm_term(const struct fsm *fsm)
+{
+    return fsm->term;
+}
+
+uint64_t fsm_digest(const struct fsm *fsm)
+{
+    return fsm->digest;
+}
+
+struct fsm_counts fsm_counts(const struct fsm *fsm)
+{
+    return (struct fsm_counts){
+        .clients = HASH_CNT(hh, fsm->clients),
+        .locks = HASH_CNT(hh, fsm->locks),
+        .holds = fsm->holds_count,
+        .waits = fsm->waits_count,
+    };
+}
+
+bool fsm_client_find(const struct fsm *fsm,
+                     struct fsm_str client,
+                     uint64_t *ret_attach_seq,
+                     uint64_t *ret_epoch)
+{
+    const struct client *record = client_find(fsm, client);
+
+    *ret_attach_seq = record != NULL ? record->grace.order : 0;
+    *ret_epoch = record != NULL ? record->epoch : 0;
+    return record != NULL;
+}

@@ -1,7 +1,8 @@
 /* fsm.h - the replicated lock table: grants, queues, clients, fencing tokens.
  *
- * A pure, deterministic machine. It reads no clock, no randomness, no environment, does no I/O and
- * does not log. Two machines that apply the same commands are equal, byte for byte in fsm_dump().
+ * A pure, deterministic machine. It reads no clock, no randomness, no environment, does
+ * no I/O and does not log. Two machines that apply the same commands are equal, byte for
+ * byte in fsm_dump().
  *
  *     struct fsm *fsm = fsm_new(seed);
  *     struct fsm_events events = {0};
@@ -12,14 +13,17 @@
  *     fsm_events_release(&events);
  *     fsm_free(fsm);
  *
- * Time. Every command carries the cluster time that the leader stamped on its entry. The machine's
- * now = max(now, command time); before the command acts, everything that is due by then happens in
- * order of (deadline, age). So nothing expires early, and a late entry cannot move time back.
+ * Time. Every command carries the cluster time that the leader stamped on its entry. The
+ * machine's now = max(now, command time); before the command acts, everything that is due
+ * by then happens in order of (deadline, age). So nothing expires early, and a late entry
+ * cannot move time back.
  *
- * Order. Iteration (dump, lists, drops) is by insertion, never by address or hash bucket. The hash
- * seed of fsm_new() only defends against crafted names and cannot be seen from outside.
+ * Order. Iteration (dump, lists, drops) is by insertion, never by address or hash bucket.
+ * The hash seed of fsm_new() only defends against crafted names and cannot be seen from
+ * outside.
  *
- * Memory. Out of memory aborts: a replica that skipped a command would diverge from the others.
+ * Memory. Out of memory aborts: a replica that skipped a command would diverge from the
+ * others.
  */
 #ifndef NETLOCK_FSM_H
 #define NETLOCK_FSM_H
@@ -29,18 +33,20 @@
 #include <stdint.h>
 
 enum {
-    FSM_NAME_BYTES_MAX = 255,       /* lock names, client ids and owner info; asserted */
+    FSM_NAME_BYTES_MAX = 255, /* lock names, client ids and owner info; asserted */
     FSM_SECRET_DIGEST_BYTES_MAX = 32,
-    FSM_LIMIT_MAX = 65535,          /* holders of a counting lock */
-    FSM_HOLDERS_SHOWN_MAX = 16,     /* in a refusal or a status */
-    FSM_LIST_MAX = 1000,            /* items of one page */
-    FSM_EXPIRED_MEMORY_MAX = 16,    /* ended holds that a client record remembers */
+    FSM_LIMIT_MAX = 65535,      /* holders of a counting lock */
+    FSM_HOLDERS_SHOWN_MAX = 16, /* in a refusal or a status */
+    FSM_LIST_MAX = 1000,        /* items of one page */
+    FSM_EXPIRED_MEMORY_MAX =
+        16, /* holds that timed out and that a client record remembers */
+    FSM_POSITION_COUNTED_MAX = 100, /* see fsm_claim.position */
 };
 
 #define FSM_UNLIMITED UINT64_MAX /* a duration or a deadline that never ends */
 
-/* Borrowed bytes, not NUL-terminated; valid for the duration of the call, inside events until the
- * next fsm_events_clear(). The machine copies what it keeps. */
+/* Borrowed bytes, not NUL-terminated; valid for the duration of the call, inside events
+ * until the next fsm_events_clear(). The machine copies what it keeps. */
 struct fsm_str {
     const char *data;
     size_t len;
@@ -50,13 +56,15 @@ enum fsm_type { FSM_WRITE = 0, FSM_READ = 1 };
 enum fsm_mode { FSM_BREAK = 0, FSM_WAIT = 1 };
 enum fsm_drop { FSM_DROP_RELEASE = 0, FSM_DROP_IGNORE = 1 };
 
-/* ---- commands --------------------------------------------------------------------------------- */
+/* ---- commands
+ * --------------------------------------------------------------------------------- */
 
-/* Limits that decide outcomes; they travel in the epoch entry so that all replicas agree. */
+/* Limits that decide outcomes; they travel in the epoch entry so that all replicas agree.
+ * Before the first one nothing is limited and the grace is 0. */
 struct fsm_settings {
     uint64_t reattach_grace_ms;
     uint64_t clients_max;
-    uint64_t claims_max;            /* holds plus waits in all */
+    uint64_t claims_max; /* holds plus waits in all */
     uint64_t claims_per_client_max;
     uint64_t waiters_per_lock_max;
 };
@@ -80,17 +88,20 @@ enum fsm_command_type {
 struct fsm_command {
     enum fsm_command_type type;
     uint64_t time_ms; /* cluster time of the entry */
-    uint64_t ref;     /* copied into the direct answer; not durable, decides nothing, 0 elsewhere */
+    uint64_t ref;     /* copied into the direct answer; not durable, decides nothing, 0
+                         elsewhere */
 
     struct fsm_str client;
-    uint64_t client_epoch; /* of the connection that the request came by; see FSM_CMD_ATTACH */
+    uint64_t
+        client_epoch; /* of the connection that the request came by; see FSM_CMD_ATTACH */
     struct fsm_str lock;
 
     union {
-        /* A new leader: every client that had a connection has until the end of the grace to come
-         * back (a client that was already missing keeps its earlier end, so a row of elections does
-         * not feed a dead one); RELEASE holds that would time out within the grace are extended to
-         * its end, counted from the deadline that was asked for, so never twice. */
+        /* A new leader: every client that had a connection has until the end of the grace
+         * to come back (a client that was already missing keeps its earlier end, so a row
+         * of elections does not feed a dead one); RELEASE holds that would time out
+         * within the grace are extended to its end, counted from the deadline that was
+         * asked for, so never twice. */
         struct {
             uint64_t node_id;
             uint64_t term;
@@ -98,9 +109,10 @@ struct fsm_command {
         } epoch;
 
         /* The client has a connection (again). Creates the record if there is none.
-         * `epoch`, when given, must not be below the record's, and with `supersede` must be above
-         * it; then it becomes the record's, and commands that carry a lower one are refused.
-         * A record that was made with a secret digest is attached only with an equal one. */
+         * `epoch`, when given, must not be below the record's, and with `supersede` must
+         * be above it; then it becomes the record's, and commands that carry a lower one
+         * are refused. A record that was made with a secret digest is attached only with
+         * an equal one. */
         struct {
             bool has_epoch;
             uint64_t epoch;
@@ -109,9 +121,10 @@ struct fsm_command {
             struct fsm_str secret_digest;
         } attach;
 
-        /* A connection let go of the client. With `last` the client is gone: its waits are
-         * cancelled, its RELEASE holds freed, IGNORE holds stay; nothing happens if the client was
-         * attached again since (`attach_seq` differs from the record's). */
+        /* A connection let go of the client. With `last` the client is gone: its waits
+         * are cancelled, its RELEASE holds freed, IGNORE holds stay; nothing happens if
+         * the client was attached again since (`attach_seq` differs from the record's).
+         */
         struct {
             uint64_t attach_seq;
             bool last;
@@ -121,7 +134,8 @@ struct fsm_command {
             enum fsm_type type;
             enum fsm_mode mode;
             enum fsm_drop drop;
-            uint64_t wait_ms; /* FSM_UNLIMITED: as long as the client lives. 0 is not valid */
+            uint64_t
+                wait_ms; /* FSM_UNLIMITED: as long as the client lives. 0 is not valid */
             uint64_t hold_ms; /* FSM_UNLIMITED: no limit. 0 is not valid */
             uint32_t limit;   /* 1: an ordinary lock; above 1 only with FSM_WRITE */
             bool downgrade;
@@ -156,7 +170,8 @@ struct fsm_command {
     };
 };
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events
+ * ----------------------------------------------------------------------------------- */
 
 /* A hold or a place in a queue, as shown to people and clients. */
 struct fsm_claim {
@@ -173,7 +188,11 @@ struct fsm_claim {
     uint64_t since_ms;     /* how long it has been held or waited */
     uint64_t remaining_ms; /* FSM_UNLIMITED: no limit */
     uint64_t hold_ms;      /* FSM_UNLIMITED: no limit */
-    uint32_t position;     /* 1: next; 0 unless waiting */
+    /* 1: next; 0 unless waiting. Exact when a wait begins and in a status. When a wait is
+     * refreshed, joined or reported to a client that attaches, counting stops at
+     * FSM_POSITION_COUNTED_MAX, and beyond it is 0 too: a client that asks often must not
+     * cost time in proportion to the queue. */
+    uint32_t position;
 };
 
 enum fsm_deny {
@@ -199,24 +218,33 @@ enum fsm_release_result {
 
 enum fsm_hold_end { FSM_HOLD_EXPIRED = 1, FSM_HOLD_BROKEN };
 
-enum fsm_lock_state { FSM_FREE = 1, FSM_HELD_BY_ME, FSM_WAITING, FSM_STATE_HELD_BY_OTHER };
+enum fsm_lock_state {
+    FSM_FREE = 1,
+    FSM_HELD_BY_ME,
+    FSM_WAITING,
+    FSM_STATE_HELD_BY_OTHER
+};
 
 enum fsm_token_state { FSM_TOKEN_CURRENT = 1, FSM_TOKEN_SUPERSEDED, FSM_TOKEN_FREE };
 
 enum fsm_event_type {
-    FSM_EV_SERVING = 1,  /* FSM_CMD_EPOCH was applied */
-    FSM_EV_ATTACHED,     /* epoch, attach_seq, superseded, claims: holds in order of grant, then waits */
+    FSM_EV_SERVING = 1, /* FSM_CMD_EPOCH was applied */
+    FSM_EV_ATTACHED,    /* epoch, attach_seq, superseded, claims: holds in order of grant,
+                           then waits */
     FSM_EV_DETACHED,
-    FSM_EV_GRANTED,      /* answer, or a later grant to a waiter (ref 0) */
-    FSM_EV_WAITING,      /* position, queue_length */
-    FSM_EV_DENIED,       /* reason; claims: holders; also for attach and detach */
+    FSM_EV_GRANTED, /* answer, or a later grant to a waiter (ref 0) */
+    FSM_EV_WAITING, /* position, queue_length */
+    FSM_EV_DENIED,  /* reason; claims: holders; also for attach and detach */
     FSM_EV_WAIT_TIMEOUT,
-    FSM_EV_HOLD_ENDED,   /* hold_end: to the holder, who did not ask for it */
-    FSM_EV_RELEASE,      /* result, token */
-    FSM_EV_STATUS,       /* state, own claim in `claim`, claims: holders */
-    FSM_EV_TOKEN,        /* token_state, token, superseded_by */
-    FSM_EV_LIST_LOCK,    /* one per lock: claim.lock, type, limit; claims: at most 4 holders */
-    FSM_EV_LIST_CLIENT,  /* one per client: client, epoch, holds_count, waits_count, connected */
+    FSM_EV_HOLD_ENDED, /* hold_end: to the holder, who did not ask for it */
+    FSM_EV_RELEASE,    /* result, token */
+    FSM_EV_STATUS,     /* state, own claim in `claim`, claims: holders */
+    FSM_EV_TOKEN,      /* token_state, token, superseded_by */
+    FSM_EV_LIST_LOCK, /* one per lock: claim.lock, type, limit; claims: at most 4 holders.
+                       * The items of a list have ref 0 and come right before their
+                       * FSM_EV_LIST_END */
+    FSM_EV_LIST_CLIENT,  /* one per client: client, epoch, holds_count, waits_count,
+                            connected */
     FSM_EV_LIST_END,     /* the answer to a list: more */
     FSM_EV_FORCED,       /* the answer to a force release: holders_count = holds broken */
     FSM_EV_CHECKPOINT,   /* hash */
@@ -225,7 +253,8 @@ enum fsm_event_type {
 
 struct fsm_event {
     enum fsm_event_type type;
-    uint64_t ref; /* of the command, in its direct answer (exactly one per command); else 0 */
+    uint64_t ref; /* of the command, in its direct answer (one per command, none for a
+                     tick); else 0 */
     enum fsm_command_type command; /* what the command was; 0 when nobody asked */
     struct fsm_str client;
     struct fsm_str lock;
@@ -252,8 +281,8 @@ struct fsm_event {
     const char *limit_name; /* DENIED(LIMIT_EXCEEDED): which, a static string */
 };
 
-/* Events in the order in which they happened. Zero-initialise. Strings and claim arrays inside live
- * in chunks that this struct owns until fsm_events_clear(). */
+/* Events in the order in which they happened. Zero-initialise. Strings and claim arrays
+ * inside live in chunks that this struct owns until fsm_events_clear(). */
 struct fsm_events {
     struct fsm_event *items;
     size_t count;
@@ -264,15 +293,19 @@ struct fsm_events {
 void fsm_events_clear(struct fsm_events *events);
 void fsm_events_release(struct fsm_events *events);
 
-/* ---- the machine ------------------------------------------------------------------------------ */
+/* ---- the machine
+ * ------------------------------------------------------------------------------ */
 
 struct fsm;
 
 struct fsm *fsm_new(uint64_t hash_seed);
 void fsm_free(struct fsm *fsm);
 
-/* Apply one committed command. @out may be NULL (a follower): the same changes, no events. */
-void fsm_apply(struct fsm *fsm, const struct fsm_command *command, struct fsm_events *out);
+/* Apply one committed command. @out may be NULL (a follower): the same changes, no
+ * events. */
+void fsm_apply(struct fsm *fsm,
+               const struct fsm_command *command,
+               struct fsm_events *out);
 
 uint64_t fsm_now_ms(const struct fsm *fsm);
 uint64_t fsm_next_deadline_ms(const struct fsm *fsm); /* FSM_UNLIMITED if none */
@@ -284,12 +317,15 @@ struct fsm_counts {
 };
 struct fsm_counts fsm_counts(const struct fsm *fsm);
 
-/* What the leader compares before it proposes. attach_seq and epoch are 0 and the result false if
- * there is no record of this client. */
-bool fsm_client_find(const struct fsm *fsm, struct fsm_str client, uint64_t *ret_attach_seq,
+/* What the leader compares before it proposes. attach_seq and epoch are 0 and the result
+ * false if there is no record of this client. */
+bool fsm_client_find(const struct fsm *fsm,
+                     struct fsm_str client,
+                     uint64_t *ret_attach_seq,
                      uint64_t *ret_epoch);
 
-/* ---- snapshots and comparison ------------------------------------------------------------------ */
+/* ---- snapshots and comparison
+ * ------------------------------------------------------------------ */
 
 enum fsm_record_type {
     FSM_REC_ROOT = 1, /* always first, exactly once */
@@ -300,7 +336,11 @@ enum fsm_record_type {
     FSM_REC_EXPIRED,  /* last: what clients are still to be told about ended holds */
 };
 
-enum fsm_presence { FSM_ATTACHED = 1, FSM_MISSING = 2 /* until grace_end */, FSM_GONE = 3 };
+enum fsm_presence {
+    FSM_ATTACHED = 1,
+    FSM_MISSING = 2 /* until grace_end */,
+    FSM_GONE = 3
+};
 
 /* One record of the state. A plain value; strings are borrowed for the call. */
 struct fsm_record {
@@ -343,22 +383,30 @@ struct fsm_record {
 
 typedef void (*fsm_record_cb)(void *arg, const struct fsm_record *record);
 
-/* Give every record to @cb, in the order above: the same sequence on every equal replica. */
+/* Give every record to @cb, in the order above: the same sequence on every equal replica.
+ */
 void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg);
 
-/* Add one record to a machine that is being rebuilt; records must come in the order of fsm_dump().
- * Returns 0, or -EINVAL if the record contradicts what is there (a damaged snapshot): then the
- * machine is only good for fsm_free(). */
+/* Add one record to a new machine that is being rebuilt; records must come in the order
+ * of fsm_dump(). Returns 0, or -EINVAL if the record contradicts what is there (a damaged
+ * snapshot): then the machine is only good for fsm_free(). */
 int fsm_load(struct fsm *fsm, const struct fsm_record *record);
+
+/* Call it after the last record. Returns 0, or -EINVAL if the last records are missing.
+ * The first fsm_apply() does this itself if nobody did, and aborts on what would have
+ * been -EINVAL. */
+int fsm_load_end(struct fsm *fsm);
 
 /* Hash of the whole state: walks everything. Equal states have equal hashes. */
 uint64_t fsm_hash(const struct fsm *fsm);
 
 /* A running digest over every command applied and every event that it caused: costs a few
- * nanoseconds per command, so that replicas can compare it in every entry. Part of the root record. */
+ * nanoseconds per command, so that replicas can compare it in every entry. Part of the
+ * root record. */
 uint64_t fsm_digest(const struct fsm *fsm);
 
-/* Check every invariant of the state; aborts with a line on stderr. For tests and the simulator. */
+/* Check every invariant of the state; aborts with a line on stderr. For tests and the
+ * simulator. */
 void fsm_check(const struct fsm *fsm);
 
 #endif

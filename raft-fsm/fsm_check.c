@@ -1,1 +1,236 @@
-#include "fsm.h"
+/* Every invariant of the state. Walks everything, for tests and the simulator only. */
+#include <stdio.h>
+
+#include "claim.h"
+#include "lock.h"
+#include "memory.h"
+
+/* A macro, because the text of the condition and its line are the whole message. */
+#define REQUIRE(condition) require((condition), #condition, __FILE__, __LINE__)
+
+static void require(bool condition, const char *text, const char *file, int line)
+{
+    if (!condition) {
+        fprintf(stderr, "%s:%d: invariant broken: %s\n", file, line, text);
+        abort();
+    }
+}
+
+/* Numbers that must all differ: ages and tokens. */
+struct numbers {
+    uint64_t *items;
+    size_t count;
+};
+
+struct totals {
+    struct numbers orders;
+    struct numbers tokens;
+    uint64_t holds, waits;
+    uint32_t deadlines;
+};
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+static void check_distinct(struct numbers *numbers, uint64_t max)
+{
+    qsort(numbers->items, numbers->count, sizeof(numbers->items[0]), compare_numbers);
+    for (size_t i = 0; i < numbers->count; i++) {
+        REQUIRE(numbers->items[i] >= 1);
+        REQUIRE(numbers->items[i] <= max);
+        REQUIRE(i == 0 || numbers->items[i - 1] != numbers->items[i]);
+    }
+    free(numbers->items);
+}
+
+static void check_deadline(const struct fsm *fsm,
+                           const struct deadline *deadline,
+                           enum deadline_kind kind,
+                           struct totals *totals)
+{
+    REQUIRE(deadline->kind == kind);
+    REQUIRE(deadline->at_ms > fsm->now_ms);
+    if (deadline->at_ms == FSM_UNLIMITED) {
+        REQUIRE(deadline->place == 0);
+        return;
+    }
+    REQUIRE(deadline->place >= 1);
+    REQUIRE(deadline->place <= fsm->deadlines.count);
+    REQUIRE(fsm->deadlines.items[deadline->place] == deadline);
+    totals->deadlines++;
+}
+
+static void check_claim(const struct fsm *fsm,
+                        const struct claim *claim,
+                        const struct lock *lock,
+                        struct totals *totals)
+{
+    REQUIRE(claim->lock == lock);
+    REQUIRE(claim->hold_ms >= 1);
+    REQUIRE(claim->since_ms <= fsm->now_ms);
+    REQUIRE(claim->type == FSM_WRITE || lock->limit == 1);
+    REQUIRE(claim->owner_info == NULL || claim->owner_info->len > 0);
+    check_deadline(fsm, &claim->due, DEADLINE_OF_CLAIM, totals);
+    totals->orders.items[totals->orders.count++] = claim->due.order;
+}
+
+static void
+check_holds(const struct fsm *fsm, const struct lock *lock, struct totals *totals)
+{
+    const struct claim *hold;
+    uint32_t count = 0;
+
+    DL_FOREACH(lock->holds, hold)
+    {
+        check_claim(fsm, hold, lock, totals);
+        REQUIRE(!hold->waiting);
+        REQUIRE(!hold->upgrade);
+        REQUIRE(hold->type == lock->holds->type);
+        REQUIRE(hold->slot < lock->limit);
+        REQUIRE(hold->asked_deadline_ms <= hold->due.at_ms);
+        REQUIRE(hold == lock->holds || hold->prev->token < hold->token);
+        REQUIRE(hold == lock->holds || hold->prev->due.order < hold->due.order);
+        REQUIRE(claim_find_hold(lock, hold->client) == hold);
+        totals->tokens.items[totals->tokens.count++] = hold->token;
+        count++;
+    }
+    REQUIRE(count == lock->holds_count);
+    REQUIRE(count >= 1);
+    REQUIRE(lock->holds->type == FSM_READ || count <= lock->limit);
+    totals->holds += count;
+}
+
+static void
+check_waits(const struct fsm *fsm, const struct lock *lock, struct totals *totals)
+{
+    const struct claim *wait;
+    uint32_t count = 0;
+
+    DL_FOREACH(lock->waits, wait)
+    {
+        const struct claim *hold = claim_find_hold(lock, wait->client);
+        check_claim(fsm, wait, lock, totals);
+        REQUIRE(wait->waiting);
+        REQUIRE(wait->wait_ms >= 1);
+        REQUIRE(wait->upgrade == (hold != NULL));
+        REQUIRE(!wait->upgrade || wait == lock->waits);
+        REQUIRE(!wait->upgrade || wait->type == FSM_WRITE);
+        REQUIRE(!wait->upgrade || hold->type == FSM_READ);
+        REQUIRE(claim_find_wait(lock, wait->client) == wait);
+        count++;
+    }
+    REQUIRE(count == lock->waits_count);
+    REQUIRE(count == 0 || !lock_admits_head(lock));
+    totals->waits += count;
+}
+
+static void check_client_claims(const struct client *client)
+{
+    const struct claim *claim;
+    uint32_t holds = 0;
+    uint32_t waits = 0;
+
+    DL_FOREACH2(client->holds, claim, client_next)
+    {
+        REQUIRE(claim->client == client);
+        REQUIRE(!claim->waiting);
+        REQUIRE(client->presence != FSM_GONE || claim->drop == FSM_DROP_IGNORE);
+        REQUIRE(client->unsorted || claim == client->holds ||
+                claim->client_prev->due.order < claim->due.order);
+        holds++;
+    }
+    DL_FOREACH2(client->waits, claim, client_next)
+    {
+        REQUIRE(claim->client == client);
+        REQUIRE(claim->waiting);
+        REQUIRE(client->unsorted || claim == client->waits ||
+                claim->client_prev->due.order < claim->due.order);
+        waits++;
+    }
+    REQUIRE(holds == client->holds_count);
+    REQUIRE(waits == client->waits_count);
+    REQUIRE(client->presence != FSM_GONE || waits == 0);
+    REQUIRE(client->presence != FSM_GONE || holds > 0);
+}
+
+static void check_memory(const struct fsm *fsm, const struct client *client)
+{
+    const struct expired *expired;
+    const struct expired *other;
+    uint32_t count = 0;
+
+    DL_FOREACH(client->expired, expired)
+    {
+        struct fsm_str name = {expired->name, expired->name_len};
+        const struct lock *lock = lock_find(fsm, name);
+        REQUIRE(expired->token >= 1);
+        REQUIRE(expired->token <= fsm->token);
+        REQUIRE(lock == NULL || claim_find_hold(lock, client) == NULL);
+        for (other = client->expired; other != expired; other = other->next) {
+            REQUIRE(!str_equal((struct fsm_str){other->name, other->name_len}, name));
+        }
+        count++;
+    }
+    REQUIRE(count == client->expired_count);
+    REQUIRE(count <= FSM_EXPIRED_MEMORY_MAX);
+}
+
+static void
+check_client(const struct fsm *fsm, const struct client *client, struct totals *totals)
+{
+    REQUIRE(client->presence >= FSM_ATTACHED);
+    REQUIRE(client->presence <= FSM_GONE);
+    REQUIRE(client->presence == FSM_MISSING || client->grace.at_ms == FSM_UNLIMITED);
+    check_deadline(fsm, &client->grace, DEADLINE_OF_CLIENT, totals);
+    totals->orders.items[totals->orders.count++] = client->grace.order;
+    check_client_claims(client);
+    check_memory(fsm, client);
+}
+
+static void check_heap(const struct fsm *fsm)
+{
+    struct deadline **items = fsm->deadlines.items;
+
+    for (uint32_t place = 2; place <= fsm->deadlines.count; place++) {
+        const struct deadline *above = items[place / 2];
+        REQUIRE(
+            above->at_ms < items[place]->at_ms ||
+            (above->at_ms == items[place]->at_ms && above->order < items[place]->order));
+    }
+}
+
+void fsm_check(const struct fsm *fsm)
+{
+    size_t claims = (size_t)(fsm->holds_count + fsm->waits_count);
+    struct totals totals = {0};
+    const struct client *client;
+    const struct lock *lock;
+
+    totals.orders.items =
+        memory_new((claims + HASH_CNT(hh, fsm->clients) + 1) * sizeof(uint64_t));
+    totals.tokens.items = memory_new((claims + 1) * sizeof(uint64_t));
+    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+        REQUIRE(lock_find(fsm, lock_name(lock)) == lock);
+        REQUIRE(!lock->unsettled);
+        REQUIRE(totals.holds + lock->holds_count <= fsm->holds_count);
+        REQUIRE(totals.waits + lock->waits_count <= fsm->waits_count);
+        check_holds(fsm, lock, &totals);
+        check_waits(fsm, lock, &totals);
+        REQUIRE(crowd_is_consistent(lock));
+        REQUIRE(slots_are_consistent(lock));
+    }
+    REQUIRE(totals.holds == fsm->holds_count);
+    REQUIRE(totals.waits == fsm->waits_count);
+    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+        check_client(fsm, client, &totals);
+    }
+    REQUIRE(totals.deadlines == fsm->deadlines.count);
+    check_heap(fsm);
+    check_distinct(&totals.orders, fsm->order);
+    check_distinct(&totals.tokens, fsm->token);
+}

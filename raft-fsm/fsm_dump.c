@@ -1,1 +1,157 @@
-#include "fsm.h"
+/* The state as a sequence of records, and fingerprints of it. */
+#include "digest.h"
+#include "state.h"
+
+struct sink {
+    fsm_record_cb cb;
+    void *arg;
+};
+
+static void dump_root(const struct fsm *fsm, const struct sink *sink)
+{
+    struct fsm_record record = {
+        .type = FSM_REC_ROOT,
+        .root = {.now_ms = fsm->now_ms,
+                 .token = fsm->token,
+                 .order = fsm->order,
+                 .term = fsm->term,
+                 .digest = fsm->digest,
+                 .settings = fsm->settings},
+    };
+
+    sink->cb(sink->arg, &record);
+}
+
+static void dump_client(const struct client *client, const struct sink *sink)
+{
+    struct fsm_record record = {
+        .type = FSM_REC_CLIENT,
+        .client = {.id = client_id(client),
+                   .epoch = client->epoch,
+                   .attach_seq = client->grace.order,
+                   .presence = (enum fsm_presence)client->presence,
+                   .secret_digest = {client->secret, client->secret_len}},
+    };
+
+    if (client->presence == FSM_MISSING) {
+        record.client.grace_end_ms = client->grace.at_ms;
+    }
+    sink->cb(sink->arg, &record);
+}
+
+static struct fsm_str owner_info_of(const struct claim *claim)
+{
+    if (claim->owner_info == NULL) {
+        return (struct fsm_str){0};
+    }
+    return (struct fsm_str){claim->owner_info->data, claim->owner_info->len};
+}
+
+static void dump_hold(const struct claim *hold, const struct sink *sink)
+{
+    struct fsm_record record = {
+        .type = FSM_REC_HOLD,
+        .hold = {.client = client_id(hold->client),
+                 .lock = lock_name(hold->lock),
+                 .owner_info = owner_info_of(hold),
+                 .type = (enum fsm_type)hold->type,
+                 .drop = (enum fsm_drop)hold->drop,
+                 .slot = hold->slot,
+                 .token = hold->token,
+                 .hold_ms = hold->hold_ms,
+                 .granted_at_ms = hold->since_ms,
+                 .deadline_ms = hold->due.at_ms,
+                 .asked_deadline_ms = hold->asked_deadline_ms,
+                 .order = hold->due.order},
+    };
+
+    sink->cb(sink->arg, &record);
+}
+
+static void dump_wait(const struct claim *wait, const struct sink *sink)
+{
+    struct fsm_record record = {
+        .type = FSM_REC_WAIT,
+        .wait = {.client = client_id(wait->client),
+                 .lock = lock_name(wait->lock),
+                 .owner_info = owner_info_of(wait),
+                 .type = (enum fsm_type)wait->type,
+                 .drop = (enum fsm_drop)wait->drop,
+                 .upgrade = wait->upgrade,
+                 .wait_ms = wait->wait_ms,
+                 .hold_ms = wait->hold_ms,
+                 .queued_at_ms = wait->since_ms,
+                 .deadline_ms = wait->due.at_ms,
+                 .order = wait->due.order},
+    };
+
+    sink->cb(sink->arg, &record);
+}
+
+static void dump_lock(const struct lock *lock, const struct sink *sink)
+{
+    struct fsm_record record = {
+        .type = FSM_REC_LOCK,
+        .lock = {.name = lock_name(lock), .limit = lock->limit},
+    };
+    const struct claim *claim;
+
+    sink->cb(sink->arg, &record);
+    DL_FOREACH(lock->holds, claim)
+    {
+        dump_hold(claim, sink);
+    }
+    DL_FOREACH(lock->waits, claim)
+    {
+        dump_wait(claim, sink);
+    }
+}
+
+static void dump_expired(const struct client *client, const struct sink *sink)
+{
+    const struct expired *expired;
+
+    DL_FOREACH(client->expired, expired)
+    {
+        struct fsm_record record = {
+            .type = FSM_REC_EXPIRED,
+            .expired = {.client = client_id(client),
+                        .lock = {expired->name, expired->name_len},
+                        .token = expired->token},
+        };
+        sink->cb(sink->arg, &record);
+    }
+}
+
+void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
+{
+    struct sink sink = {cb, arg};
+    const struct client *client;
+    const struct lock *lock;
+
+    dump_root(fsm, &sink);
+    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+        dump_client(client, &sink);
+    }
+    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+        dump_lock(lock, &sink);
+    }
+    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+        dump_expired(client, &sink);
+    }
+}
+
+static void hash_record(void *arg, const struct fsm_record *record)
+{
+    uint64_t *hash = arg;
+
+    *hash = digest_record(*hash, record);
+}
+
+uint64_t fsm_hash(const struct fsm *fsm)
+{
+    uint64_t hash = 0;
+
+    fsm_dump(fsm, hash_record, &hash);
+    return hash;
+}

@@ -1,0 +1,167 @@
+/* state.h - what the machine is made of. Private to this room.
+ *
+ *     fsm ---- clients (hash table, in order of creation)
+ *      |          |---- holds, in order of grant       \  the same claims,
+ *      |          `---- waits, in order of arrival     /  each in two lists
+ *      |------ locks (hash table, in order of creation)
+ *      |          |---- holds, in order of grant
+ *      |          `---- waits: the queue, head first
+ *      `------ deadlines: claims and the graces of missing clients
+ *
+ * Invariants, all of them verified by fsm_check():
+ *   - a lock record exists exactly as long as somebody holds the lock;
+ *   - the head of a queue could not be granted: whoever changes a lock ends with
+ * lock_settle();
+ *   - a client that waits for a lock does not hold it, unless its wait is an upgrade;
+ *   - an upgrade stands at the head of the queue, so there is at most one;
+ *   - a client whose presence is GONE has holds with FSM_DROP_IGNORE, at least one, and
+ * no waits;
+ *   - after a command, nothing is due that has not happened.
+ */
+#ifndef NETLOCK_FSM_STATE_H
+#define NETLOCK_FSM_STATE_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "deadline.h"
+#include "fsm.h"
+
+#define uthash_fatal(message) abort()
+#include <uthash.h>
+#include <utlist.h>
+
+/* A hold of a lock, or a place in its queue. A wait becomes a hold in place. */
+struct claim {
+    struct client *client;
+    struct lock *lock;
+    struct claim *prev, *next; /* of the lock: holds or queue */
+    struct claim *client_prev, *client_next;
+    struct deadline due;
+    uint64_t since_ms;
+    uint64_t hold_ms; /* of a wait: what it will have */
+    union {
+        uint64_t token;   /* of a hold */
+        uint64_t wait_ms; /* of a wait */
+    };
+    uint64_t asked_deadline_ms;    /* of a hold: before any extension by an election */
+    struct owner_info *owner_info; /* NULL: none */
+    uint16_t slot;                 /* of a hold */
+    uint8_t type;                  /* enum fsm_type */
+    uint8_t drop;                  /* enum fsm_drop */
+    bool waiting;
+    bool upgrade; /* of a wait: the client holds READ meanwhile */
+};
+
+struct owner_info {
+    uint8_t len;
+    char data[];
+};
+
+struct lock {
+    UT_hash_handle hh;
+    struct claim *holds;
+    struct claim *waits;
+    struct crowd *crowd; /* NULL while the claims are few enough to look through */
+    struct slots *slots; /* NULL unless limit > 1 */
+    uint32_t holds_count;
+    uint32_t waits_count;
+    uint16_t limit;
+    bool unsettled; /* is in a list of locks to settle */
+    uint8_t name_len;
+    char name[];
+};
+
+/* What a client that comes back is still to be told about a hold that timed out. */
+struct expired {
+    struct expired *prev, *next;
+    uint64_t token;
+    uint8_t name_len;
+    char name[];
+};
+
+struct client {
+    UT_hash_handle hh;
+    struct claim *holds;
+    struct claim *waits;
+    struct expired *expired; /* oldest first */
+    struct deadline grace;   /* its `order` is the attach_seq */
+    uint64_t epoch;
+    uint32_t holds_count;
+    uint32_t waits_count;
+    uint8_t expired_count;
+    uint8_t presence; /* enum fsm_presence */
+    bool unsorted;    /* claims were loaded in another order */
+    uint8_t id_len;
+    uint8_t secret_len;
+    char secret[FSM_SECRET_DIGEST_BYTES_MAX];
+    char id[];
+};
+
+enum stage {
+    STAGE_EMPTY = 0,
+    STAGE_LOAD_CLIENTS,
+    STAGE_LOAD_LOCKS,
+    STAGE_LOAD_EXPIRED,
+    STAGE_LIVE,
+};
+
+struct fsm {
+    uint64_t now_ms;
+    uint64_t token; /* the last one given */
+    uint64_t order; /* the last one given: attach_seq, and the age of claims */
+    uint64_t term;
+    uint64_t digest;
+    struct fsm_settings settings;
+
+    struct client *clients;
+    struct lock *locks;
+    struct deadline_heap deadlines;
+    uint64_t holds_count;
+    uint64_t waits_count;
+    uint64_t hash_seed;
+    enum stage stage;
+
+    /* While a command is being applied: */
+    const struct fsm_command *command;
+    struct fsm_events *out; /* NULL on a follower */
+    const struct claim
+        *asked; /* the wait that the command asked for, if its grant is the answer */
+    bool answered;
+
+    /* Room for the claims of one event, kept from one to the next. */
+    struct fsm_claim *shown;
+    uint32_t shown_capacity;
+};
+
+static inline struct fsm_str lock_name(const struct lock *lock)
+{
+    return (struct fsm_str){lock->name, lock->name_len};
+}
+
+static inline struct fsm_str client_id(const struct client *client)
+{
+    return (struct fsm_str){client->id, client->id_len};
+}
+
+static inline bool str_equal(struct fsm_str a, struct fsm_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* memcpy() and memcmp() want a pointer even for no bytes. */
+static inline const char *str_data(struct fsm_str str)
+{
+    return str.data != NULL ? str.data : "";
+}
+
+/* Bytewise, a prefix first. */
+static inline int str_compare(struct fsm_str a, struct fsm_str b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len == 0 ? 0 : memcmp(a.data, b.data, len);
+
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+#endif
