@@ -8,8 +8,58 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- memory
- * ----------------------------------------------------------------------------------- */
+/* The numbers of wire.h are those of the schema. */
+#define SAME(ours, theirs)                                                               \
+    static_assert((int)(ours) == (int)(GONETLOCK__##theirs), #ours " is not " #theirs)
+SAME(WIRE_WRITE, LOCK_TYPE__WRITE);
+SAME(WIRE_READ, LOCK_TYPE__READ);
+SAME(WIRE_BREAK, LOCK_MODE__BREAK);
+SAME(WIRE_WAIT, LOCK_MODE__WAIT);
+SAME(WIRE_DROP_RELEASE, LOCK_CONNECTION_DROP__RELEASE);
+SAME(WIRE_DROP_IGNORE, LOCK_CONNECTION_DROP__IGNORE);
+SAME(WIRE_DENY_HELD, DENY_REASON__DENY_HELD);
+SAME(WIRE_DENY_CANCELLED, DENY_REASON__DENY_CANCELLED);
+SAME(WIRE_DENY_NOT_HELD, DENY_REASON__DENY_NOT_HELD);
+SAME(WIRE_DENY_EXPIRED, DENY_REASON__DENY_EXPIRED);
+SAME(WIRE_DENY_UPGRADE_CONFLICT, DENY_REASON__DENY_UPGRADE_CONFLICT);
+SAME(WIRE_DENY_LIMIT_MISMATCH, DENY_REASON__DENY_LIMIT_MISMATCH);
+SAME(WIRE_DENY_NOT_ATTACHED, DENY_REASON__DENY_NOT_ATTACHED);
+SAME(WIRE_DENY_STALE_EPOCH, DENY_REASON__DENY_STALE_EPOCH);
+SAME(WIRE_DENY_NOT_ALLOWED, DENY_REASON__DENY_NOT_ALLOWED);
+SAME(WIRE_DENY_LIMIT_EXCEEDED, DENY_REASON__DENY_LIMIT_EXCEEDED);
+SAME(WIRE_DENY_INVALID, DENY_REASON__DENY_INVALID);
+SAME(WIRE_HOLD_EXPIRED, HOLD_END__HOLD_END_EXPIRED);
+SAME(WIRE_HOLD_BROKEN, HOLD_END__HOLD_END_BROKEN);
+SAME(WIRE_RELEASED, RELEASE_RESULT__RELEASED);
+SAME(WIRE_WAS_QUEUED, RELEASE_RESULT__WAS_QUEUED);
+SAME(WIRE_NOT_HELD, RELEASE_RESULT__NOT_HELD);
+SAME(WIRE_EXPIRED, RELEASE_RESULT__EXPIRED);
+SAME(WIRE_HELD_BY_OTHER, RELEASE_RESULT__HELD_BY_OTHER);
+SAME(WIRE_FREE, LOCK_STATE__FREE);
+SAME(WIRE_HELD_BY_ME, LOCK_STATE__HELD_BY_ME);
+SAME(WIRE_WAITING, LOCK_STATE__WAITING);
+SAME(WIRE_HELD_BY_OTHER_CLIENT, LOCK_STATE__HELD_BY_OTHER_CLIENT);
+SAME(WIRE_TOKEN_CURRENT, TOKEN_STATE__TOKEN_CURRENT);
+SAME(WIRE_TOKEN_SUPERSEDED, TOKEN_STATE__TOKEN_SUPERSEDED);
+SAME(WIRE_TOKEN_FREE, TOKEN_STATE__TOKEN_FREE);
+SAME(WIRE_ERROR_NOT_LEADER, ERROR_CODE__ERROR_NOT_LEADER);
+SAME(WIRE_ERROR_UNKNOWN, ERROR_CODE__ERROR_UNKNOWN);
+SAME(WIRE_ERROR_BUSY, ERROR_CODE__ERROR_BUSY);
+SAME(WIRE_ERROR_UNKNOWN_TYPE, ERROR_CODE__ERROR_UNKNOWN_TYPE);
+SAME(WIRE_ERROR_INVALID, ERROR_CODE__ERROR_INVALID);
+SAME(WIRE_ERROR_TOO_LARGE, ERROR_CODE__ERROR_TOO_LARGE);
+SAME(WIRE_ERROR_LIMIT, ERROR_CODE__ERROR_LIMIT);
+SAME(WIRE_ERROR_NOT_ALLOWED, ERROR_CODE__ERROR_NOT_ALLOWED);
+SAME(WIRE_ERROR_VERSION, ERROR_CODE__ERROR_VERSION);
+SAME(WIRE_ERROR_NOT_ATTACHED, ERROR_CODE__ERROR_NOT_ATTACHED);
+SAME(WIRE_ERROR_STALE_EPOCH, ERROR_CODE__ERROR_STALE_EPOCH);
+SAME(WIRE_ROLE_FOLLOWER, NODE_ROLE__ROLE_FOLLOWER);
+SAME(WIRE_ROLE_CANDIDATE, NODE_ROLE__ROLE_CANDIDATE);
+SAME(WIRE_ROLE_LEADER, NODE_ROLE__ROLE_LEADER);
+SAME(WIRE_ROLE_SERVING, NODE_ROLE__ROLE_SERVING);
+#undef SAME
+
+/* ---- memory ----------------------------------------------------------------------- */
 
 enum {
     CHUNK_BYTES_MIN = 4096,
@@ -136,8 +186,7 @@ ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *descriptor,
     return message;
 }
 
-/* ---- names
- * ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------ */
 
 /* Length of the UTF-8 sequence at @at, 0 if it is malformed (overlong forms, surrogates
  * and what lies above U+10FFFF too). Table 3-7 of the Unicode standard. */
@@ -195,8 +244,7 @@ bool wire_name_valid(const char *data, size_t len)
     return true;
 }
 
-/* ---- the envelope of what is sent
- * --------------------------------------------------------------- */
+/* ---- the envelope of what is sent ------------------------------------------------- */
 
 static const char url_prefix[] = "type.googleapis.com/";
 enum { URL_PREFIX_BYTES = sizeof(url_prefix) - 1 };

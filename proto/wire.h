@@ -48,8 +48,7 @@ enum wire_type { WIRE_WRITE = 0, WIRE_READ = 1 };
 enum wire_mode { WIRE_BREAK = 0, WIRE_WAIT = 1 };
 enum wire_drop { WIRE_DROP_RELEASE = 0, WIRE_DROP_IGNORE = 1 };
 
-/* ---- requests
- * --------------------------------------------------------------------------------- */
+/* ---- requests --------------------------------------------------------------------- */
 
 enum wire_request_type {
     WIRE_REQ_ATTACH = 1,
@@ -149,8 +148,7 @@ int wire_decode_request(const uint8_t *payload,
                         struct wire_request *ret,
                         struct wire_refusal *ret_refusal);
 
-/* ---- responses
- * -------------------------------------------------------------------------------- */
+/* ---- responses -------------------------------------------------------------------- */
 
 enum wire_response_type {
     WIRE_RESP_ATTACH = 1,
@@ -176,7 +174,7 @@ enum wire_response_type {
 };
 
 /* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
- * wire_encode.c. */
+ * wire.c. */
 enum wire_deny {
     WIRE_DENY_HELD = 1,
     WIRE_DENY_CANCELLED,

@@ -3,9 +3,8 @@
  *
  *     wire.c           memory, names, the envelope of what is sent
  *     wire_scan.c      the envelope of what came, and what is checked before unpacking
- *     wire_request.c   requests, both directions
- *     wire_encode.c    responses, value to bytes
- *     wire_decode.c    responses, bytes to value
+ *     wire_request_decode.c, wire_response_encode.c    the server's side
+ *     wire_request_encode.c, wire_response_decode.c    the client library's side
  *
  * In the generated code every string of the schema is `bytes` (see CMakeLists.txt): the
  * wire is the same, and a name keeps its length, so that a NUL inside it is seen and
@@ -17,8 +16,7 @@
 
 #include <gonetlock.pb-c.h>
 
-/* ---- wire.c
- * ----------------------------------------------------------------------------------- */
+/* ---- wire.c ----------------------------------------------------------------------- */
 
 /* @size bytes from @arena, aligned for anything; NULL with *@ret_error -EMSGSIZE above
  * the arena's limit, or -ENOMEM. */
@@ -72,8 +70,7 @@ static inline ProtobufCBinaryData wire_bytes_of(struct wire_str str)
         }                                                                                \
     } while (0)
 
-/* ---- wire_scan.c
- * ------------------------------------------------------------------------------ */
+/* ---- wire_scan.c ------------------------------------------------------------------ */
 
 enum { WIRE_UNKNOWN_FIELDS_MAX = 16 };
 

@@ -13,9 +13,7 @@ struct reading {
     int error;
 };
 
-/* ---- parts
- * ----------------------------------------------------------------------------------------
- */
+/* ---- parts ------------------------------------------------------------------------ */
 
 /* Names are checked here too: they end up in the logs and on the terminals of people. */
 static struct wire_str read_name(struct reading *reading, ProtobufCBinaryData bytes)
@@ -141,8 +139,7 @@ read_members(struct reading *reading, Gonetlock__Member *const *parts, size_t co
     return members;
 }
 
-/* ---- upstream's responses
- * -------------------------------------------------------------------------- */
+/* ---- upstream's responses --------------------------------------------------------- */
 
 static void read_attach(struct reading *reading,
                         const ProtobufCMessage *base,
@@ -308,8 +305,7 @@ static void read_status(struct reading *reading,
     ret->status.slot = m->slot;
 }
 
-/* ---- responses to connections that said Hello
- * ------------------------------------------------------- */
+/* ---- responses to connections that said Hello ------------------------------------- */
 
 static void read_hello(struct reading *reading,
                        const ProtobufCMessage *base,
@@ -457,9 +453,7 @@ static void read_cluster_status(struct reading *reading,
     ret->cluster_status.last_token = m->last_token;
 }
 
-/* ---- dispatch
- * ----------------------------------------------------------------------------------------
- */
+/* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
     const char *name;
