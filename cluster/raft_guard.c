@@ -1,1 +1,521 @@
-#include "raft_node.h"
+#include "raft_guard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHAT_BYTES = 512 };
+
+static struct raft_guard *guard_of(struct raft_io *io)
+{
+    return (struct raft_guard *)io; /* its first member */
+}
+
+__attribute__((noreturn)) static void
+stop(const struct raft_guard *guard, const char *action, int status)
+{
+    char what[WHAT_BYTES];
+    const char *detail = guard->io.errmsg;
+
+    snprintf(what, sizeof what, "%s: %s%s%.255s", action, raft_strerror(status),
+             detail[0] != '\0' ? ": " : "", detail);
+    guard->host.fatal(guard->host.arg, what);
+    abort();
+}
+
+static void *must_alloc(size_t size)
+{
+    void *memory = raft_calloc(1, size);
+
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
+/* ---- B2: failures of the disk
+ * ----------------------------------------------------------------- */
+/* libraft's error paths after a failed append release the entries twice, and its retry of
+ * a failed write arms one timer with the state in another (uv_append.c: prepare_retry for
+ * append_retry). None of them may run: a node that cannot store must stop, once, and say
+ * why. Waiting for space when a new segment cannot be created works in the library and is
+ * left to it. */
+
+static int guard_set_term(struct raft_io *io, raft_term term)
+{
+    struct raft_guard *guard = guard_of(io);
+    int rv = guard->inner.set_term(io, term);
+
+    if (rv != 0) {
+        stop(guard, "cannot store the term", rv);
+    }
+    return rv;
+}
+
+static int guard_set_vote(struct raft_io *io, raft_id server_id)
+{
+    struct raft_guard *guard = guard_of(io);
+    int rv = guard->inner.set_vote(io, server_id);
+
+    if (rv != 0) {
+        stop(guard, "cannot store the vote", rv);
+    }
+    return rv;
+}
+
+static int guard_truncate(struct raft_io *io, raft_index index)
+{
+    struct raft_guard *guard = guard_of(io);
+    int rv = guard->inner.truncate(io, index);
+
+    if (rv != 0) {
+        stop(guard, "cannot truncate the log", rv);
+    }
+    return rv;
+}
+
+struct guarded_append {
+    struct raft_io_append request;
+    struct raft_guard *guard;
+    struct raft_io_append *outer;
+    raft_io_append_cb on_done;
+};
+
+static void on_appended(struct raft_io_append *request, int status)
+{
+    struct guarded_append *append = request->data;
+    struct raft_io_append *outer = append->outer;
+    raft_io_append_cb on_done = append->on_done;
+
+    if (status != 0 && status != RAFT_CANCELED) {
+        stop(append->guard, "cannot write the log", status);
+    }
+    raft_free(append);
+    on_done(outer, status);
+}
+
+static int guard_append(struct raft_io *io,
+                        struct raft_io_append *request,
+                        const struct raft_entry entries[],
+                        unsigned n,
+                        raft_io_append_cb on_done)
+{
+    struct raft_guard *guard = guard_of(io);
+    struct guarded_append *append = must_alloc(sizeof *append);
+
+    append->request.data = append;
+    append->guard = guard;
+    append->outer = request;
+    append->on_done = on_done;
+    int rv = guard->inner.append(io, &append->request, entries, n, on_appended);
+    if (rv != 0) {
+        stop(guard, "cannot write the log", rv);
+    }
+    return rv;
+}
+
+/* The retry of a failed write cannot be seen in any other way than by the message that
+ * announces it, in the same call, before the timer is armed. Other messages come from the
+ * thread pool too; those are nobody's business. */
+static void guard_trace(struct raft_tracer *tracer, int type, const void *info)
+{
+    static const char failed_write[] = "retry failed write";
+    struct raft_guard *guard = tracer->impl;
+    const struct raft_tracer_info *trace = info;
+
+    if (type != RAFT_TRACER_DIAGNOSTIC || !pthread_equal(pthread_self(), guard->thread)) {
+        return;
+    }
+    if (strncmp(trace->diagnostic.message, failed_write, sizeof failed_write - 1) == 0) {
+        stop(guard, "cannot write the log", RAFT_IOERR);
+    }
+    if (guard->host.trace != NULL) {
+        guard->host.trace(guard->host.arg, trace->diagnostic.level,
+                          trace->diagnostic.message);
+    }
+}
+
+/* ---- B1, B2: storing snapshots
+ * ---------------------------------------------------------------- */
+
+struct guarded_put {
+    struct raft_io_snapshot_put request;
+    struct raft_guard *guard;
+    struct raft_io_snapshot_put *outer;
+    raft_io_snapshot_put_cb on_done;
+};
+
+/* A failed snapshot that was to be installed leaves `installing` set for ever (legacy.c):
+ * the node would ignore its leader until the next restart. One of our own that cannot be
+ * renamed or synced is a disk not to be trusted either. Lack of space is waited for by
+ * the library and is not seen here. */
+static void on_snapshot_put(struct raft_io_snapshot_put *request, int status)
+{
+    struct guarded_put *put = request->data;
+    struct raft_guard *guard = put->guard;
+    struct raft_io_snapshot_put *outer = put->outer;
+    raft_io_snapshot_put_cb on_done = put->on_done;
+
+    if (status != 0 && status != RAFT_CANCELED) {
+        stop(guard, "cannot store a snapshot", status);
+    }
+    guard->snapshots_storing--;
+    raft_free(put);
+    on_done(outer, status);
+}
+
+static int guard_snapshot_put(struct raft_io *io,
+                              unsigned trailing,
+                              struct raft_io_snapshot_put *request,
+                              const struct raft_snapshot *snapshot,
+                              raft_io_snapshot_put_cb on_done)
+{
+    struct raft_guard *guard = guard_of(io);
+    struct guarded_put *put = must_alloc(sizeof *put);
+
+    put->request.data = put;
+    put->guard = guard;
+    put->outer = request;
+    put->on_done = on_done;
+    guard->snapshots_storing++;
+    int rv =
+        guard->inner.snapshot_put(io, trailing, &put->request, snapshot, on_snapshot_put);
+    if (rv != 0) {
+        stop(guard, "cannot store a snapshot", rv);
+    }
+    return rv;
+}
+
+/* B1. An install that comes while the own snapshot is being stored is put aside, and the
+ * pointer to it is cleared before it is read (legacy.c: takeSnapshotCb). One that comes
+ * while another is being installed is ignored, but its buffers leak (replication.c,
+ * mended after 0.22.1). So neither gets in: the leader sends it again, and the heartbeats
+ * behind it keep the follower quiet. */
+static bool must_drop(const struct raft_guard *guard, const struct raft_message *message)
+{
+    return message->type == RAFT_INSTALL_SNAPSHOT &&
+           (guard->snapshots_storing > 0 || guard->raft->legacy.snapshot_taking ||
+            guard->raft->snapshot.installing);
+}
+
+static void transfer_answered(struct raft_guard *guard,
+                              const struct raft_message *message);
+
+static void guard_recv(struct raft_io *io, struct raft_message *message)
+{
+    struct raft_guard *guard = guard_of(io);
+
+    if (must_drop(guard, message)) {
+        raft_configuration_close(&message->install_snapshot.conf);
+        raft_free(message->install_snapshot.data.base);
+        return;
+    }
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT) {
+        transfer_answered(guard, message);
+    }
+    guard->recv(io, message);
+}
+
+static int guard_start(struct raft_io *io,
+                       unsigned msecs,
+                       raft_io_tick_cb tick,
+                       raft_io_recv_cb recv)
+{
+    struct raft_guard *guard = guard_of(io);
+
+    guard->recv = recv;
+    return guard->inner.start(io, msecs, tick, guard_recv);
+}
+
+/* ---- B6: reading a snapshot to send it
+ * -------------------------------------------------------- */
+
+struct guarded_get {
+    struct raft_io_snapshot_get request;
+    struct raft_guard *guard;
+    struct raft_io_snapshot_get *outer;
+    raft_io_snapshot_get_cb on_done;
+};
+
+/* On failure libraft frees a configuration that was never filled in (legacy.c:
+ * legacyLoadSnapshotCb). While closing, the few bytes of the request are the lesser evil.
+ */
+static void on_snapshot_got(struct raft_io_snapshot_get *request,
+                            struct raft_snapshot *snapshot,
+                            int status)
+{
+    struct guarded_get *get = request->data;
+    struct raft_guard *guard = get->guard;
+    struct raft_io_snapshot_get *outer = get->outer;
+    raft_io_snapshot_get_cb on_done = get->on_done;
+
+    raft_free(get);
+    if (status == 0) {
+        on_done(outer, snapshot, status);
+    } else if (!guard->raft->legacy.closing) {
+        stop(guard, "cannot read the last snapshot", status);
+    }
+}
+
+static int guard_snapshot_get(struct raft_io *io,
+                              struct raft_io_snapshot_get *request,
+                              raft_io_snapshot_get_cb on_done)
+{
+    struct raft_guard *guard = guard_of(io);
+    struct guarded_get *get = must_alloc(sizeof *get);
+
+    get->request.data = get;
+    get->guard = guard;
+    get->outer = request;
+    get->on_done = on_done;
+    int rv = guard->inner.snapshot_get(io, &get->request, on_snapshot_got);
+    if (rv != 0) {
+        stop(guard, "cannot read the last snapshot", rv);
+    }
+    return rv;
+}
+
+/* ---- B3: sending snapshots
+ * -------------------------------------------------------------------- */
+/* The leader gives a follower up that was silent for one tick, and then sends it the
+ * whole snapshot anew (timeout.c: checkContactQuorum): a storm as soon as the transfer
+ * takes longer than a heartbeat. One at a time, then: RAFT_BUSY makes libraft forget the
+ * attempt and try at a later tick. The write ends when the last byte is in the kernel's
+ * hands; the follower still has to receive and store it, and answers nothing until then,
+ * so the next attempt also waits for its answer or for a time in proportion to the
+ * sending. */
+
+static struct raft_guard_transfer *transfer_find(struct raft_guard *guard, raft_id peer)
+{
+    for (unsigned i = 0; i < RAFT_GUARD_TRANSFERS_MAX; i++) {
+        if (guard->transfers[i].peer == peer) {
+            return &guard->transfers[i];
+        }
+    }
+    return NULL;
+}
+
+static void transfer_answered(struct raft_guard *guard,
+                              const struct raft_message *message)
+{
+    const struct raft_append_entries_result *result = &message->append_entries_result;
+    struct raft_guard_transfer *transfer = transfer_find(guard, message->server_id);
+
+    if (transfer != NULL && !transfer->sending && result->rejected == 0 &&
+        result->last_log_index >= transfer->index) {
+        *transfer = (struct raft_guard_transfer){.peer = 0};
+    }
+}
+
+static raft_time time_to_store(raft_time sending_ms)
+{
+    raft_time ms = 3 * sending_ms;
+
+    if (ms < RAFT_GUARD_STORE_MS_MIN) {
+        return RAFT_GUARD_STORE_MS_MIN;
+    }
+    return ms < RAFT_GUARD_STORE_MS_MAX ? ms : RAFT_GUARD_STORE_MS_MAX;
+}
+
+struct guarded_send {
+    struct raft_io_send request;
+    struct raft_guard *guard;
+    struct raft_guard_transfer *transfer;
+    struct raft_io_send *outer;
+    raft_io_send_cb on_done;
+};
+
+static void on_snapshot_sent(struct raft_io_send *request, int status)
+{
+    struct guarded_send *send = request->data;
+    struct raft_guard *guard = send->guard;
+    struct raft_guard_transfer *transfer = send->transfer;
+    struct raft_io_send *outer = send->outer;
+    raft_io_send_cb on_done = send->on_done;
+
+    if (status == 0) {
+        raft_time now = guard->io.time(&guard->io);
+        transfer->sending = false;
+        transfer->hold_until = now + time_to_store(now - transfer->started);
+    } else {
+        *transfer = (struct raft_guard_transfer){.peer = 0};
+    }
+    raft_free(send);
+    on_done(outer, status);
+}
+
+static int send_snapshot(struct raft_guard *guard,
+                         struct raft_io_send *request,
+                         const struct raft_message *message,
+                         raft_io_send_cb on_done)
+{
+    raft_time now = guard->io.time(&guard->io);
+    struct raft_guard_transfer *transfer = transfer_find(guard, message->server_id);
+
+    if (transfer != NULL && (transfer->sending || now < transfer->hold_until)) {
+        return RAFT_BUSY;
+    }
+    if (transfer == NULL) {
+        transfer = transfer_find(guard, 0);
+    }
+    if (transfer == NULL) {
+        return RAFT_BUSY;
+    }
+    struct guarded_send *send = must_alloc(sizeof *send);
+    send->request.data = send;
+    send->guard = guard;
+    send->transfer = transfer;
+    send->outer = request;
+    send->on_done = on_done;
+    int rv = guard->inner.send(&guard->io, &send->request, message, on_snapshot_sent);
+    if (rv != 0) {
+        raft_free(send);
+        return rv;
+    }
+    *transfer = (struct raft_guard_transfer){
+        .peer = message->server_id,
+        .sending = true,
+        .index = message->install_snapshot.last_index,
+        .started = now,
+    };
+    return 0;
+}
+
+/* ---- B4: changes of membership
+ * ---------------------------------------------------------------- */
+/* A follower notes an uncommitted change under the index of the first new entry of the
+ * message that brought it, not under its own (replication.c: replicationAppend), and then
+ * does not recognise it when it commits: its snapshots keep the old membership. A change
+ * that is the first entry of its message gets the right index. The follower's answer
+ * makes the leader go on from the cut. */
+
+static unsigned entries_before_change(const struct raft_append_entries *append)
+{
+    for (unsigned i = 1; i < append->n_entries; i++) {
+        if (append->entries[i].type == RAFT_CHANGE) {
+            return i;
+        }
+    }
+    return append->n_entries;
+}
+
+static int guard_send(struct raft_io *io,
+                      struct raft_io_send *request,
+                      const struct raft_message *message,
+                      raft_io_send_cb on_done)
+{
+    struct raft_guard *guard = guard_of(io);
+
+    /* B6: a snapshot that was being read when the node was closed would open a connection
+     * that nobody closes any more. */
+    if (guard->raft->legacy.closing) {
+        return RAFT_CANCELED;
+    }
+    if (message->type == RAFT_INSTALL_SNAPSHOT) {
+        return send_snapshot(guard, request, message, on_done);
+    }
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        struct raft_message cut = *message;
+        cut.append_entries.n_entries = entries_before_change(&message->append_entries);
+        return guard->inner.send(io, request, &cut, on_done);
+    }
+    return guard->inner.send(io, request, message, on_done);
+}
+
+/* The belt to these braces: a node that holds a committed change for uncommitted writes
+ * no snapshot, because that would have the old membership; after a restart it reads the
+ * change from its log and is right again. libraft drops the attempt and makes another at
+ * a later step. B1 again: none while one is being installed. */
+static int
+guard_fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct raft_guard *guard = fsm->data;
+    const struct raft *raft = guard->raft;
+
+    if (raft->configuration_uncommitted_index != 0 &&
+        raft->configuration_uncommitted_index <= raft->last_applied) {
+        return RAFT_BUSY;
+    }
+    if (guard->snapshots_storing > 0 || raft->snapshot.installing) {
+        return RAFT_BUSY;
+    }
+    return guard->inner_fsm->snapshot(guard->inner_fsm, bufs, n_bufs);
+}
+
+static int
+guard_fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+    struct raft_guard *guard = fsm->data;
+
+    return guard->inner_fsm->apply(guard->inner_fsm, buf, result);
+}
+
+static int guard_fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+{
+    struct raft_guard *guard = fsm->data;
+
+    return guard->inner_fsm->restore(guard->inner_fsm, buf);
+}
+
+static int
+guard_fsm_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct raft_guard *guard = fsm->data;
+
+    return guard->inner_fsm->snapshot_finalize(guard->inner_fsm, bufs, n_bufs);
+}
+
+static int
+guard_fsm_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct raft_guard *guard = fsm->data;
+
+    return guard->inner_fsm->snapshot_async(guard->inner_fsm, bufs, n_bufs);
+}
+
+/* ---- installing
+ * ------------------------------------------------------------------------------- */
+
+static void install_fsm(struct raft_guard *guard, struct raft_fsm *fsm)
+{
+    guard->inner_fsm = fsm;
+    guard->fsm = (struct raft_fsm){
+        .version = fsm->version,
+        .data = guard,
+        .apply = guard_fsm_apply,
+        .snapshot = guard_fsm_snapshot,
+        .restore = guard_fsm_restore,
+    };
+    if (fsm->version >= 2 && fsm->snapshot_finalize != NULL) {
+        guard->fsm.snapshot_finalize = guard_fsm_finalize;
+    }
+    if (fsm->version >= 3 && fsm->snapshot_async != NULL) {
+        guard->fsm.snapshot_async = guard_fsm_async;
+    }
+}
+
+void raft_guard_install(struct raft_guard *guard,
+                        struct raft *raft,
+                        struct raft_fsm *fsm,
+                        const struct raft_guard_host *host)
+{
+    guard->inner = guard->io;
+    guard->raft = raft;
+    guard->host = *host;
+    guard->recv = NULL;
+    guard->snapshots_storing = 0;
+    guard->thread = pthread_self();
+    memset(guard->transfers, 0, sizeof guard->transfers);
+    guard->tracer =
+        (struct raft_tracer){.impl = guard, .version = 2, .emit = guard_trace};
+    install_fsm(guard, fsm);
+
+    guard->io.start = guard_start;
+    guard->io.set_term = guard_set_term;
+    guard->io.set_vote = guard_set_vote;
+    guard->io.truncate = guard_truncate;
+    guard->io.append = guard_append;
+    guard->io.send = guard_send;
+    guard->io.snapshot_put = guard_snapshot_put;
+    guard->io.snapshot_get = guard_snapshot_get;
+}

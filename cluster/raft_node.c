@@ -1,1 +1,753 @@
 #include "raft_node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <raft/uv.h>
+
+#include "datadir.h"
+#include "peer_address.h"
+#include "raft_guard.h"
+#include "transport.h"
+
+static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
+              "texts are passed through");
+
+enum {
+    LOG_LINE_BYTES = 1024,
+    SNAPSHOT_THRESHOLD = 8192,
+    SNAPSHOT_TRAILING = 8192,
+    HANDSHAKE_TIMEOUT_MS = 5000,
+};
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+
+/* A request to hand leadership over. */
+struct handover {
+    bool wanted;
+    bool running; /* libraft is at it */
+    struct raft_transfer request;
+    void (*on_done)(void *arg);
+    void *arg;
+};
+
+struct raft_node {
+    uv_loop_t *loop;
+    struct raft_node_config config; /* texts are ours, members too */
+    struct raft_node_member *members;
+    struct replica_host host;
+    struct datadir *dir;
+    struct replica *replica;
+
+    struct raft_uv_transport transport;
+    struct raft_guard guard;
+    struct raft raft;
+
+    /* The replica is flushed before and after I/O, and when it has something due. */
+    uv_prepare_t before_io;
+    uv_check_t after_io;
+    uv_timer_t due;
+    uv_timer_t handover_deadline;
+    unsigned handles_open;
+    bool running;
+    bool closing;
+    struct handover handover;
+
+    void (*on_closed)(void *arg);
+    void *on_closed_arg;
+};
+
+/* ---- small services
+ * --------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 3, 4))) static void
+node_log(const struct raft_node *node, enum log_level level, const char *format, ...)
+{
+    char line[LOG_LINE_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    node->config.log(node->config.log_arg, (int)level, line);
+}
+
+__attribute__((format(printf, 3, 4))) static int
+refuse(char *ret_error, int error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(ret_error, RAFT_NODE_ERROR_BYTES, format, args);
+    va_end(args);
+    return error;
+}
+
+static char *copy_text(const char *text)
+{
+    char *copy = text == NULL ? NULL : strdup(text);
+
+    if (text != NULL && copy == NULL) {
+        abort();
+    }
+    return copy;
+}
+
+/* The only place where libraft's codes become ours. */
+static int errno_of_raft(int rv)
+{
+    switch (rv) {
+    case 0:
+        return 0;
+    case RAFT_NOMEM:
+        return -ENOMEM;
+    case RAFT_CORRUPT:
+    case RAFT_MALFORMED:
+        return -EUCLEAN;
+    case RAFT_NOSPACE:
+        return -ENOSPC;
+    case RAFT_NOTLEADER:
+    case RAFT_LEADERSHIPLOST:
+        return -ENOTCONN;
+    case RAFT_BUSY:
+        return -EBUSY;
+    case RAFT_CANCELED:
+        return -ECANCELED;
+    case RAFT_NAMETOOLONG:
+        return -ENAMETOOLONG;
+    case RAFT_NOTFOUND:
+        return -ENOENT;
+    default:
+        return -EIO;
+    }
+}
+
+static uint64_t boottime_ms(void)
+{
+    struct timespec now;
+
+    /* Counts on while the machine sleeps: a lease that ran out in its sleep has run out.
+     */
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) {
+        abort();
+    }
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
+{
+    if (value < low) {
+        return low;
+    }
+    return value < high ? value : high;
+}
+
+struct raft_node_timing raft_node_timing_from_lease(uint32_t lease_ms)
+{
+    struct raft_node_timing timing = {
+        .election_ms = lease_ms,
+        .heartbeat_ms = clamp(lease_ms / 10, 1, UINT32_MAX),
+        .connect_timeout_ms = clamp(lease_ms / 2, 100, 1000),
+        .connect_retry_ms = clamp(lease_ms / 5, 100, 200),
+        .user_timeout_ms = lease_ms < 1000 ? 2000 : lease_ms + 1000,
+    };
+
+    /* libraft silently triples exactly this pair, for somebody's test suite. */
+    if (timing.election_ms == 150 && timing.heartbeat_ms == 15) {
+        timing.heartbeat_ms = 14;
+    }
+    return timing;
+}
+
+/* ---- one turn of the loop
+ * --------------------------------------------------------------------- */
+
+static void handover_step(struct raft_node *node);
+
+static void on_due(uv_timer_t *timer);
+
+static void node_turn(struct raft_node *node)
+{
+    if (!node->running || node->closing) {
+        return;
+    }
+    /* Before the replica submits its next entry: now a follower may have everything. */
+    handover_step(node);
+
+    uint64_t now_ms = boottime_ms();
+    replica_flush(node->replica, now_ms);
+    uint64_t due_ms = replica_deadline_ms(node->replica, now_ms);
+    if (due_ms == UINT64_MAX || node->closing) {
+        uv_timer_stop(&node->due);
+        return;
+    }
+    uv_timer_start(&node->due, on_due, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+}
+
+static void on_due(uv_timer_t *timer)
+{
+    node_turn(timer->data);
+}
+
+static void on_before_io(uv_prepare_t *prepare)
+{
+    node_turn(prepare->data);
+}
+
+static void on_after_io(uv_check_t *check)
+{
+    node_turn(check->data);
+}
+
+/* ---- what the guard and the transport want to know
+ * -------------------------------------------- */
+
+static void on_fatal(void *arg, const char *what)
+{
+    struct raft_node *node = arg;
+    char line[LOG_LINE_BYTES];
+
+    snprintf(line, sizeof line, "%s (data directory %s)", what, node->config.data_dir);
+    node->host.fatal(node->host.arg, line);
+    abort();
+}
+
+static void on_trace(void *arg, int level, const char *message)
+{
+    (void)level;
+    node_log(arg, LOG_DEBUG, "raft: %s", message);
+}
+
+static void on_transport_log(void *arg, int level, const char *message)
+{
+    node_log(arg, (enum log_level)level, "%s", message);
+}
+
+static enum transport_membership
+on_membership(void *arg, uint64_t node_id, const char **ret_address)
+{
+    const struct raft_node *node = arg;
+    const struct raft_configuration *configuration = &node->raft.configuration;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == node_id) {
+            *ret_address = configuration->servers[i].address;
+            return TRANSPORT_MEMBER;
+        }
+    }
+    return configuration->n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
+}
+
+/* ---- making a node
+ * ---------------------------------------------------------------------------- */
+
+static int check_members(const struct raft_node_config *config, char *ret_error)
+{
+    struct peer_address parsed;
+    bool own = false;
+
+    if (config->members_count == 0 || config->members_count > RAFT_NODE_MEMBERS_MAX) {
+        return refuse(ret_error, -EINVAL, "a cluster has 1 to %d members",
+                      (int)RAFT_NODE_MEMBERS_MAX);
+    }
+    for (size_t i = 0; i < config->members_count; i++) {
+        const struct raft_node_member *member = &config->members[i];
+        if (member->node_id == 0 ||
+            peer_address_parse(member->peer_address, &parsed) != 0) {
+            return refuse(ret_error, -EINVAL,
+                          "member %" PRIu64
+                          " at '%.200s': an id is not 0, an address is host:port or "
+                          "[v6]:port",
+                          member->node_id, member->peer_address);
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (config->members[j].node_id == member->node_id ||
+                strcmp(config->members[j].peer_address, member->peer_address) == 0) {
+                return refuse(ret_error, -EINVAL,
+                              "member %" PRIu64
+                              " at %.200s: the id or the address is there twice",
+                              member->node_id, member->peer_address);
+            }
+        }
+        own = own || member->node_id == config->node_id;
+    }
+    if (!own) {
+        return refuse(ret_error, -EINVAL,
+                      "this node's id %" PRIu64 " is not among the members",
+                      config->node_id);
+    }
+    if (config->peer_listen != NULL &&
+        peer_address_parse(config->peer_listen, &parsed) != 0) {
+        return refuse(ret_error, -EINVAL,
+                      "'%.200s' is no address to listen on: host:port or [v6]:port",
+                      config->peer_listen);
+    }
+    return 0;
+}
+
+static void copy_config(struct raft_node *node, const struct raft_node_config *config)
+{
+    node->config = *config;
+    node->config.data_dir = copy_text(config->data_dir);
+    node->config.cluster_id = copy_text(config->cluster_id);
+    node->config.peer_listen = copy_text(config->peer_listen);
+    node->members = calloc(config->members_count, sizeof *node->members);
+    if (node->members == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < config->members_count; i++) {
+        node->members[i].node_id = config->members[i].node_id;
+        node->members[i].peer_address = copy_text(config->members[i].peer_address);
+    }
+    node->config.members = node->members;
+    if (node->config.snapshot_threshold == 0) {
+        node->config.snapshot_threshold = SNAPSHOT_THRESHOLD;
+    }
+    if (node->config.snapshot_trailing == 0) {
+        node->config.snapshot_trailing = SNAPSHOT_TRAILING;
+    }
+}
+
+static void free_config(struct raft_node *node)
+{
+    for (size_t i = 0; i < node->config.members_count; i++) {
+        free((void *)(uintptr_t)node->members[i].peer_address);
+    }
+    free(node->members);
+    free((void *)(uintptr_t)node->config.data_dir);
+    free((void *)(uintptr_t)node->config.cluster_id);
+    free((void *)(uintptr_t)node->config.peer_listen);
+}
+
+static const char *own_address(const struct raft_node *node)
+{
+    for (size_t i = 0; i < node->config.members_count; i++) {
+        if (node->members[i].node_id == node->config.node_id) {
+            return node->members[i].peer_address;
+        }
+    }
+    abort(); /* check_members() has found it */
+}
+
+static void init_transport(struct raft_node *node)
+{
+    const struct raft_node_timing *timing = &node->config.timing;
+
+    transport_init(&node->transport, node->loop,
+                   &(struct transport_config){
+                       .cluster_id = node->config.cluster_id,
+                       .node_id = node->config.node_id,
+                       .listen_address = node->config.peer_listen,
+                       .connect_timeout_ms = timing->connect_timeout_ms,
+                       .handshake_timeout_ms = HANDSHAKE_TIMEOUT_MS,
+                       .user_timeout_ms = timing->user_timeout_ms,
+                       .membership = on_membership,
+                       .log = on_transport_log,
+                       .arg = node,
+                   });
+}
+
+/* Segments stay at libraft's 8 MB: it counts their size in too few bits for others. */
+static void set_options(struct raft_node *node)
+{
+    const struct raft_node_config *config = &node->config;
+    struct raft *raft = &node->raft;
+
+    raft->tracer = config->trace ? &node->guard.tracer : NULL;
+    raft_set_election_timeout(raft, config->timing.election_ms);
+    raft_set_heartbeat_timeout(raft, config->timing.heartbeat_ms);
+    raft_set_pre_vote(raft, true);
+    raft_set_snapshot_threshold(raft, config->snapshot_threshold);
+    raft_set_snapshot_trailing(raft, config->snapshot_trailing);
+    raft_uv_set_connect_retry_delay(&node->guard.io, config->timing.connect_retry_ms);
+    /* It would rename a damaged segment away and start without the entries that it
+     * acknowledged. */
+    raft_uv_set_auto_recovery(&node->guard.io, false);
+}
+
+static int
+refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_error)
+{
+    int error = errno_of_raft(rv);
+
+    if (error == -EUCLEAN) {
+        return refuse(ret_error, error,
+                      "the log of node %" PRIu64
+                      " in %.160s is damaged (%.160s): restore the directory, "
+                      "or remove it and let the machine join under a new node id",
+                      node->config.node_id, datadir_raft_path(node->dir), detail);
+    }
+    return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s",
+                  datadir_raft_path(node->dir), raft_strerror(rv), detail);
+}
+
+static int init_raft(struct raft_node *node, char *ret_error)
+{
+    struct raft_guard *guard = &node->guard;
+    struct raft_guard_host host = {
+        .arg = node, .fatal = on_fatal, .trace = node->config.trace ? on_trace : NULL};
+
+    init_transport(node);
+    guard->io.version = 1;
+    int rv = raft_uv_init(&guard->io, node->loop, datadir_raft_path(node->dir),
+                          &node->transport);
+    if (rv != 0) {
+        transport_release(&node->transport);
+        return refuse_log(node, rv, guard->io.errmsg, ret_error);
+    }
+    raft_guard_install(guard, &node->raft, replica_raft_fsm(node->replica), &host);
+    raft_uv_set_tracer(&guard->io, &guard->tracer);
+    rv = raft_init(&node->raft, &guard->io, &guard->fsm, node->config.node_id,
+                   own_address(node));
+    if (rv != 0) {
+        refuse_log(node, rv, raft_errmsg(&node->raft), ret_error);
+        raft_uv_close(&guard->io);
+        transport_release(&node->transport);
+        return errno_of_raft(rv);
+    }
+    set_options(node);
+    replica_set_raft(node->replica, &node->raft);
+    return 0;
+}
+
+static void init_handles(struct raft_node *node)
+{
+    int error = uv_prepare_init(node->loop, &node->before_io);
+
+    error |= uv_check_init(node->loop, &node->after_io);
+    error |= uv_timer_init(node->loop, &node->due);
+    error |= uv_timer_init(node->loop, &node->handover_deadline);
+    assert(error == 0);
+    (void)error;
+    node->before_io.data = node;
+    node->after_io.data = node;
+    node->due.data = node;
+    node->handover_deadline.data = node;
+    node->handles_open = 4;
+}
+
+int raft_node_new(struct raft_node **ret,
+                  uv_loop_t *loop,
+                  const struct raft_node_config *config,
+                  const struct replica_host *host,
+                  char ret_error[static RAFT_NODE_ERROR_BYTES])
+{
+    struct datadir_identity identity = {.cluster_id = config->cluster_id,
+                                        .node_id = config->node_id};
+    struct datadir *dir;
+
+    int error = check_members(config, ret_error);
+    if (error == 0) {
+        error = datadir_open(&dir, config->data_dir, &identity, ret_error);
+    }
+    if (error != 0) {
+        return error;
+    }
+    struct raft_node *node = calloc(1, sizeof *node);
+    if (node == NULL) {
+        abort();
+    }
+    node->loop = loop;
+    node->dir = dir;
+    node->host = *host;
+    copy_config(node, config);
+    node->config.replica.node_id = config->node_id;
+    node->replica = replica_new(&node->config.replica, host);
+    error = init_raft(node, ret_error);
+    if (error != 0) {
+        datadir_close(dir);
+        node->dir = NULL;
+        raft_node_free(node);
+        return error;
+    }
+    init_handles(node);
+    *ret = node;
+    return 0;
+}
+
+void raft_node_free(struct raft_node *node)
+{
+    assert(node->dir == NULL && node->handles_open == 0);
+    replica_free(node->replica);
+    free_config(node);
+    free(node);
+}
+
+/* ---- starting
+ * --------------------------------------------------------------------------------- */
+
+/* Every member of a new cluster writes the same first entry: the membership. */
+static int bootstrap(struct raft_node *node, char *ret_error)
+{
+    struct raft_configuration configuration;
+    int rv = 0;
+
+    if (!datadir_is_new(node->dir)) {
+        return 0;
+    }
+    raft_configuration_init(&configuration);
+    for (size_t i = 0; i < node->config.members_count && rv == 0; i++) {
+        const struct raft_node_member *member = &node->members[i];
+        rv = raft_configuration_add(&configuration, member->node_id, member->peer_address,
+                                    RAFT_VOTER);
+    }
+    if (rv == 0) {
+        rv = raft_bootstrap(&node->raft, &configuration);
+    }
+    raft_configuration_close(&configuration);
+    if (rv != 0) {
+        return refuse_log(node, rv, node->guard.io.errmsg, ret_error);
+    }
+    int error = datadir_log_begun(node->dir);
+    if (error != 0) {
+        return refuse(ret_error, error, "cannot write %s: %s", node->config.data_dir,
+                      strerror(-error));
+    }
+    return 0;
+}
+
+/* The log's membership counts; the configuration only began it. */
+static void compare_membership(const struct raft_node *node)
+{
+    const struct raft_configuration *log = &node->raft.configuration;
+    unsigned same = 0;
+
+    for (size_t i = 0; i < node->config.members_count; i++) {
+        const char *address = NULL;
+        if (on_membership((void *)(uintptr_t)node, node->members[i].node_id, &address) ==
+                TRANSPORT_MEMBER &&
+            strcmp(address, node->members[i].peer_address) == 0) {
+            same++;
+        }
+    }
+    if (same != log->n || same != node->config.members_count) {
+        node_log(node, LOG_WARNING,
+                 "the configured members differ from those of the cluster's log, which "
+                 "count: of %zu "
+                 "configured and %u in the log, %u agree in id and address",
+                 node->config.members_count, log->n, same);
+    }
+}
+
+int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERROR_BYTES])
+{
+    const char *doubtful = datadir_doubtful_fs(node->dir);
+
+    assert(!node->running && !node->closing);
+    if (doubtful != NULL) {
+        node_log(node, LOG_WARNING,
+                 "data directory %s is on %s: acknowledged locks may be lost with the "
+                 "machine's power",
+                 node->config.data_dir, doubtful);
+    }
+    int error = bootstrap(node, ret_error);
+    if (error != 0) {
+        return error;
+    }
+    int rv = raft_start(&node->raft);
+    if (rv != 0) {
+        error = transport_listen_error(&node->transport);
+        if (error != 0) {
+            return refuse(ret_error, error, "%s", node->transport.errmsg);
+        }
+        const char *detail = raft_errmsg(&node->raft);
+        return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
+                          ret_error);
+    }
+    compare_membership(node);
+    node->running = true;
+    uv_prepare_start(&node->before_io, on_before_io);
+    uv_check_start(&node->after_io, on_after_io);
+    return 0;
+}
+
+/* ---- handing leadership over
+ * ------------------------------------------------------------------ */
+
+static void handover_end(struct raft_node *node)
+{
+    struct handover handover = node->handover;
+
+    node->handover.wanted = false;
+    uv_timer_stop(&node->handover_deadline);
+    if (handover.wanted) {
+        handover.on_done(handover.arg);
+    }
+}
+
+static void on_handover_deadline(uv_timer_t *timer)
+{
+    handover_end(timer->data);
+}
+
+/* libraft says that it is over, not how it ended: the next step looks. */
+static void on_handed_over(struct raft_transfer *request)
+{
+    struct raft_node *node = request->data;
+
+    node->handover.running = false;
+}
+
+/* Left to itself libraft takes the last voter of its list, alive or not. */
+static uint64_t handover_target(struct raft_node *node)
+{
+    const struct raft_configuration *configuration = &node->raft.configuration;
+    raft_index last = raft_last_index(&node->raft);
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        raft_index match = 0;
+        if (server->id != node->raft.id && server->role == RAFT_VOTER &&
+            raft_match_index(&node->raft, server->id, &match) == 0 && match == last &&
+            transport_connected(&node->transport, server->id)) {
+            return server->id;
+        }
+    }
+    return 0;
+}
+
+static void handover_step(struct raft_node *node)
+{
+    struct handover *handover = &node->handover;
+
+    if (!handover->wanted || handover->running) {
+        return;
+    }
+    if (raft_state(&node->raft) != RAFT_LEADER) {
+        handover_end(node);
+        return;
+    }
+    uint64_t target = handover_target(node);
+    if (target == 0) {
+        return;
+    }
+    handover->request.data = node;
+    handover->running =
+        raft_transfer(&node->raft, &handover->request, target, on_handed_over) == 0;
+    if (handover->running) {
+        node_log(node, LOG_INFO, "handing leadership to node %" PRIu64, target);
+    }
+}
+
+static bool has_other_voter(const struct raft_node *node)
+{
+    const struct raft_configuration *configuration = &node->raft.configuration;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id != node->raft.id &&
+            configuration->servers[i].role == RAFT_VOTER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void raft_node_transfer(struct raft_node *node,
+                        uint32_t timeout_ms,
+                        void (*on_done)(void *arg),
+                        void *arg)
+{
+    assert(!node->handover.wanted);
+    if (!node->running || node->closing || raft_state(&node->raft) != RAFT_LEADER ||
+        !has_other_voter(node)) {
+        on_done(arg);
+        return;
+    }
+    node->handover.wanted = true;
+    node->handover.on_done = on_done;
+    node->handover.arg = arg;
+    uv_timer_start(&node->handover_deadline, on_handover_deadline, timeout_ms, 0);
+    handover_step(node);
+}
+
+/* ---- closing
+ * ---------------------------------------------------------------------------------- */
+/* 1 libraft with its files and connections, 2 our handles, 3 memory and the directory's
+ * lock. */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct raft_node *node = handle->data;
+
+    node->handles_open--;
+    if (node->handles_open > 0) {
+        return;
+    }
+    raft_uv_close(&node->guard.io);
+    transport_release(&node->transport);
+    datadir_close(node->dir);
+    node->dir = NULL;
+    node->on_closed(node->on_closed_arg);
+}
+
+static void on_raft_closed(struct raft *raft)
+{
+    struct raft_node *node = raft->data;
+
+    uv_close((uv_handle_t *)&node->before_io, on_handle_closed);
+    uv_close((uv_handle_t *)&node->after_io, on_handle_closed);
+    uv_close((uv_handle_t *)&node->due, on_handle_closed);
+    uv_close((uv_handle_t *)&node->handover_deadline, on_handle_closed);
+}
+
+void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void *arg)
+{
+    assert(!node->closing);
+    node->closing = true;
+    node->on_closed = on_closed;
+    node->on_closed_arg = arg;
+    handover_end(node);
+    uv_prepare_stop(&node->before_io);
+    uv_check_stop(&node->after_io);
+    uv_timer_stop(&node->due);
+    node->raft.data = node;
+    raft_close(&node->raft, on_raft_closed);
+}
+
+/* ---- looking in
+ * ------------------------------------------------------------------------------- */
+
+struct replica *raft_node_replica(struct raft_node *node)
+{
+    return node->replica;
+}
+
+uint64_t raft_node_now_ms(const struct raft_node *node)
+{
+    (void)node;
+    return boottime_ms();
+}
+
+void raft_node_status(const struct raft_node *node, struct raft_node_status *ret)
+{
+    /* libraft's getters take a struct that they could change, but do not. */
+    struct raft *raft = (struct raft *)(uintptr_t)&node->raft;
+    const struct raft_configuration *configuration = &raft->configuration;
+    const char *leader_address;
+    raft_id leader_id;
+
+    memset(ret, 0, sizeof *ret);
+    raft_leader(raft, &leader_id, &leader_address);
+    ret->node_id = node->config.node_id;
+    ret->term = raft_current_term(raft);
+    ret->leader_id = leader_id;
+    ret->leader = raft_state(raft) == RAFT_LEADER;
+    ret->candidate = raft_state(raft) == RAFT_CANDIDATE;
+    ret->commit_index = raft_commit_index(raft);
+    ret->applied_index = raft_last_applied(raft);
+    ret->last_index = raft_last_index(raft);
+    for (unsigned i = 0; i < configuration->n && i < RAFT_NODE_MEMBERS_MAX; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        ret->members[i].node_id = server->id;
+        ret->members[i].voter = server->role == RAFT_VOTER;
+        snprintf(ret->members[i].peer_address, sizeof ret->members[i].peer_address, "%s",
+                 server->address);
+        ret->members_count++;
+    }
+}

@@ -1,14 +1,16 @@
-/* raft_node.h - one raft node on a libuv loop: owns libraft, its files, its peers and the replica.
+/* raft_node.h - one raft node on a libuv loop: owns libraft, its files, its peers and the
+ * replica.
  *
- *     raft_node_new(&node, loop, &config, &host)      opens and locks the data directory, recovers
- *     raft_node_start(node)                           listens for peers, takes part in elections
+ *     raft_node_new(&node, loop, &config, &host)      opens and locks the data directory
+ *     raft_node_start(node)                           loads snapshot and log, listens for
+ * peers, elects
  *     ... uv_run(loop) ...
  *     raft_node_close(node, cb)                       cb when every handle is closed
  *     raft_node_free(node)
  *
- * Everything that libraft 0.22 needs guarding against is in raft_guard.[ch]; the connection to peers
- * in transport.[ch]; the directory's identity in datadir.[ch]. Time enters the replica here, from
- * CLOCK_BOOTTIME, and nowhere else.
+ * Everything that libraft 0.22 needs guarding against is in raft_guard.[ch]; the
+ * connection to peers in transport.[ch]; the directory's identity in datadir.[ch]. Time
+ * enters the replica here, from CLOCK_BOOTTIME, and nowhere else.
  */
 #ifndef NETLOCK_RAFT_NODE_H
 #define NETLOCK_RAFT_NODE_H
@@ -30,8 +32,9 @@ struct raft_node_member {
 
 /* Copied. Every timeout is derived from the leader lease: see timing_from_lease(). */
 struct raft_node_timing {
-    uint32_t election_ms;        /* = the leader lease: a leader that hears no majority so long steps down */
-    uint32_t heartbeat_ms;       /* lease / 10 */
+    uint32_t election_ms;  /* = the leader lease: a leader that hears no majority so long
+                              steps down */
+    uint32_t heartbeat_ms; /* lease / 10 */
     uint32_t connect_timeout_ms; /* <= 1000 */
     uint32_t connect_retry_ms;   /* 100..200 */
     uint32_t user_timeout_ms;    /* TCP_USER_TIMEOUT of peer connections */
@@ -43,36 +46,53 @@ struct raft_node_config {
     const char *cluster_id;
     uint64_t node_id;
     const char *peer_listen; /* address to bind; NULL: the own peer_address */
-    const struct raft_node_member *members; /* the initial cluster; used when the directory is new */
+    const struct raft_node_member
+        *members; /* the initial cluster; used when the directory is new */
     size_t members_count;
     struct raft_node_timing timing;
-    uint32_t snapshot_threshold; /* entries between snapshots */
-    uint32_t snapshot_trailing;  /* entries kept behind a snapshot */
+    uint32_t snapshot_threshold; /* entries between snapshots; 0: 8192 */
+    uint32_t snapshot_trailing;  /* entries kept behind a snapshot; 0: 8192. Must outlast
+                                    sending one */
+    bool trace;                  /* log what libraft says about itself, as debug lines */
     struct replica_config replica;
-    void (*log)(void *arg, int level, const char *message); /* 0 debug 1 info 2 warning 3 error */
+    void (*log)(void *arg,
+                int level,
+                const char *message); /* 0 debug 1 info 2 warning 3 error */
     void *log_arg;
 };
 
 struct raft_node;
 
-/* Open the directory, take its lock, check whose it is, load snapshot and log.
- * @host.fatal is called for failures that make going on unsafe (write, sync, divergence); it must
- * not return. Returns 0, or a negative errno and one line in @ret_error that says what is wrong and
- * what to do: directory not writable, locked by another process, of another node or cluster, from a
- * newer version, damaged; own id not among the members. Nothing is changed in a directory that is
- * refused. */
-int raft_node_new(struct raft_node **ret, uv_loop_t *loop, const struct raft_node_config *config,
-                  const struct replica_host *host, char ret_error[static RAFT_NODE_ERROR_BYTES]);
+/* Open the directory, take its lock, check whose it is. @host is copied.
+ * @host.fatal is called for failures that make going on unsafe (write, sync, divergence);
+ * it must not return. Returns 0, or a negative errno and one line in @ret_error that says
+ * what is wrong and what to do: directory not writable, locked by another process, of
+ * another node or cluster, from a newer version; own id not among the members. Nothing is
+ * changed in a directory that is refused. */
+int raft_node_new(struct raft_node **ret,
+                  uv_loop_t *loop,
+                  const struct raft_node_config *config,
+                  const struct replica_host *host,
+                  char ret_error[static RAFT_NODE_ERROR_BYTES]);
 
-/* Start listening and electing. -EADDRINUSE etc. with one line in @ret_error. */
+/* Load snapshot and log (blocks), then listen and take part in elections. Returns 0, or a
+ * negative errno and one line in @ret_error: -EADDRINUSE and other failures to listen,
+ * -EUCLEAN for a damaged log, -ENOSPC, -EIO. After a failure the node must be closed, as
+ * after success. */
 int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERROR_BYTES]);
 
+/* @on_closed when every handle is closed and the directory is unlocked; not from inside
+ * this call. It may call raft_node_free(). The host hears nothing any more. */
 void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void *arg);
 void raft_node_free(struct raft_node *node);
 
-/* Hand leadership to a connected, caught-up member, if there is one; @on_done when another node leads
- * or after @timeout_ms. Does nothing on a follower (on_done at once). */
-void raft_node_transfer(struct raft_node *node, uint32_t timeout_ms, void (*on_done)(void *arg), void *arg);
+/* Hand leadership to a connected, caught-up member, if there is one; @on_done when
+ * another node leads or after @timeout_ms. Does nothing on a follower (on_done at once).
+ */
+void raft_node_transfer(struct raft_node *node,
+                        uint32_t timeout_ms,
+                        void (*on_done)(void *arg),
+                        void *arg);
 
 struct replica *raft_node_replica(struct raft_node *node);
 

@@ -1,0 +1,93 @@
+/* raft_guard.h - every guard against defects of libraft 0.22.1, and nothing else.
+ *
+ *     raft_uv_init(&guard.io, loop, dir, &transport);       or fill guard.io with
+ * functions of your own raft_guard_install(&guard, &raft, fsm, &host);
+ *     raft_uv_set_tracer(&guard.io, &guard.tracer);
+ *     raft_init(&raft, &guard.io, &guard.fsm, id, address);
+ *     ... raft_guard_apply() in place of raft_apply() ...
+ *
+ * libraft does all its work through the function pointers of struct raft_io and struct
+ * raft_fsm, both public. The guards stand between: they refuse, cut, delay or stop the
+ * process, and copy nothing of the library. Delete this file and raft_guard.c when a
+ * release has the defects mended, and hand libraft the raft_uv io itself.
+ *
+ * The defects, as numbered in raft_guard.c:
+ *   B1  a snapshot that arrives while the node stores its own: NULL is read
+ *   B2  a failed write of the log: memory is freed twice, or a timer runs into NULL
+ *   B3  a snapshot is sent again and again while the first is still on its way
+ *   B4  a follower that gets a change of membership behind other entries never takes it
+ * as committed B5  several buffers in one apply, or a length that is no multiple of 8 B6
+ * a snapshot read for sending that fails, or ends while the node closes */
+#ifndef NETLOCK_RAFT_GUARD_H
+#define NETLOCK_RAFT_GUARD_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <raft.h>
+
+enum {
+    RAFT_GUARD_ENTRY_BYTES_MAX = 1048576,
+    RAFT_GUARD_TRANSFERS_MAX = 32,
+    RAFT_GUARD_STORE_MS_MIN =
+        2000, /* how long a peer that has been sent a snapshot has for */
+    RAFT_GUARD_STORE_MS_MAX =
+        30000, /* storing it before it is sent again: thrice the sending */
+};
+
+struct raft_guard_host {
+    void *arg;
+    /* Going on is not safe, @what says why. Must not return. May be called from inside
+     * libraft. */
+    void (*fatal)(void *arg, const char *what);
+    /* libraft's own messages, level 1 (error) to 5 (trace); NULL: not wanted. */
+    void (*trace)(void *arg, int level, const char *message);
+};
+
+/* One snapshot on its way to a peer. */
+struct raft_guard_transfer {
+    raft_id peer; /* 0: this slot is free */
+    bool sending; /* else it has been sent, and the peer stores it until hold_until */
+    raft_index index;
+    raft_time started;
+    raft_time hold_until;
+};
+
+struct raft_guard {
+    struct raft_io io;         /* for libraft */
+    struct raft_fsm fsm;       /* for libraft */
+    struct raft_tracer tracer; /* for raft_uv */
+
+    /* Private. */
+    struct raft_io inner;
+    struct raft_fsm *inner_fsm;
+    struct raft *raft;
+    struct raft_guard_host host;
+    raft_io_recv_cb recv;
+    unsigned snapshots_storing;
+    pthread_t thread; /* that libraft runs in */
+    struct raft_guard_transfer transfers[RAFT_GUARD_TRANSFERS_MAX];
+};
+
+/* Borrows all but @host, which is copied, until raft_close() has finished. */
+void raft_guard_install(struct raft_guard *guard,
+                        struct raft *raft,
+                        struct raft_fsm *fsm,
+                        const struct raft_guard_host *host);
+
+/* B5. One buffer per entry, padded to 8 bytes by the caller, at most 1 MiB. Ownership as
+ * raft_apply(): still the caller's on RAFT_NOTLEADER and RAFT_NOSPACE. */
+static inline int raft_guard_apply(struct raft *raft,
+                                   struct raft_apply *request,
+                                   const struct raft_buffer *buffer,
+                                   raft_apply_cb on_applied)
+{
+    assert(buffer->len > 0 && buffer->len % 8 == 0 &&
+           buffer->len <= RAFT_GUARD_ENTRY_BYTES_MAX);
+    return raft_apply(raft, request, buffer, 1, on_applied);
+}
+
+#endif

@@ -1,0 +1,81 @@
+/* transport.h - connections between the nodes of a cluster: a raft_uv_transport over TCP.
+ *
+ *     struct raft_uv_transport face;
+ *     transport_init(&face, loop, &config);
+ *     raft_uv_init(&io, loop, dir, &face);  raft_init(...);  raft_start(...);
+ *     ... raft_close() has finished ...
+ *     transport_release(&face);
+ *
+ * libraft's own TCP transport has no connect timeout, no keepalive, no TCP_NODELAY, no
+ * IPv6, and takes everybody's word. Here a connection passes through stages, each a
+ * function in transport_link.c, and libraft sees it only at the end:
+ *
+ *     name lookup -> TCP connect or accept -> handshake -> stream handed to libraft
+ *
+ * The handshake (transport_handshake.h) makes sure that both ends are of the same
+ * cluster, that each is the node the other one means, and that it is a member. It does
+ * not prove it: encryption and certificates are a stage of their own, between TCP and
+ * handshake; libraft accepts any uv_stream_t that was allocated with raft_malloc().
+ *
+ * Limits: 64 inbound connections in handshake, 5 s for one, 4 inbound connections per
+ * peer. Whoever is refused is told why, and both sides log it, each reason at most once
+ * per 5 s. */
+#ifndef NETLOCK_TRANSPORT_H
+#define NETLOCK_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <raft/uv.h>
+#include <uv.h>
+
+enum {
+    TRANSPORT_HANDSHAKES_MAX = 64,
+    TRANSPORT_INBOUND_PER_PEER_MAX = 4,
+    TRANSPORT_PEERS_MAX =
+        64, /* more than a cluster has: ids seen before the membership is known */
+    TRANSPORT_LOG_INTERVAL_MS = 5000,
+};
+
+enum transport_membership {
+    TRANSPORT_MEMBER,
+    TRANSPORT_STRANGER,
+    TRANSPORT_UNDECIDED, /* this node does not know the membership yet */
+};
+
+/* Copied, the texts too. */
+struct transport_config {
+    const char *cluster_id;
+    uint64_t node_id;
+    const char *listen_address;    /* NULL: the address that raft_init() was given */
+    uint32_t connect_timeout_ms;   /* for each address of a name, and for the lookup */
+    uint32_t handshake_timeout_ms; /* 5000 */
+    uint32_t user_timeout_ms;      /* TCP_USER_TIMEOUT: how long sent bytes may stay
+                                      unacknowledged */
+
+    /* Whether @node_id is a member, and if so under which address (borrowed until the
+     * next turn of the loop). The address counts, not what the peer says about itself. */
+    enum transport_membership (*membership)(void *arg,
+                                            uint64_t node_id,
+                                            const char **ret_address);
+    void (*log)(void *arg,
+                int level,
+                const char *message); /* 0 debug 1 info 2 warning 3 error */
+    void *arg;
+};
+
+void transport_init(struct raft_uv_transport *face,
+                    uv_loop_t *loop,
+                    const struct transport_config *config);
+
+/* After libraft has closed the transport, or if it never initialised it. */
+void transport_release(struct raft_uv_transport *face);
+
+/* Whether our connection to @node_id is established, as far as the kernel knows now. */
+bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id);
+
+/* Why listening failed, after raft_start() did: a negative errno, 0 if it did not, and
+ * the reason in face->errmsg. */
+int transport_listen_error(const struct raft_uv_transport *face);
+
+#endif

@@ -1,0 +1,646 @@
+/* One connection in the making, in either direction:
+ *
+ *     out: LOOKUP -> CONNECT -> WAIT_REPLY -> done      in: WAIT_HELLO -> ANSWER -> done
+ *
+ * A stage ends by starting the next one, by link_deliver() or by link_fail(); nothing
+ * else ends a link. The link owns its timer and ends in the timer's close callback. The
+ * socket and the lookup are allocations of their own, because they may outlive the link:
+ * libraft takes the socket, and a lookup cannot be stopped once a thread runs it. */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "peer_address.h"
+#include "transport_internal.h"
+
+enum {
+    KEEPALIVE_IDLE_S = 1,
+    KEEPALIVE_INTERVAL_S = 1,
+    KEEPALIVE_PROBES = 3,
+};
+
+enum link_stage {
+    LINK_LOOKUP,
+    LINK_CONNECT,
+    LINK_WAIT_REPLY,
+    LINK_WAIT_HELLO,
+    LINK_ANSWER,
+    LINK_ENDED,
+};
+
+struct link_socket {
+    uv_tcp_t tcp; /* first: libraft frees the stream that it was given */
+    uv_connect_t connect;
+    uv_write_t write;
+    struct transport *transport;
+    struct transport_link *link; /* NULL: given up */
+    uint8_t out[HANDSHAKE_BYTES_MAX];
+};
+
+struct link_lookup {
+    uv_getaddrinfo_t request;
+    struct transport *transport;
+    struct transport_link *link; /* NULL: given up */
+};
+
+struct transport_link {
+    struct transport *transport;
+    struct transport_link *prev, *next;
+    enum link_stage stage;
+    uv_timer_t timer; /* bounds the stage */
+    struct link_socket *socket;
+
+    /* Outbound. */
+    struct raft_uv_connect *request; /* NULL: inbound */
+    uint64_t node_id;
+    char address[PEER_ADDRESS_BYTES_MAX + 1];
+    struct link_lookup *lookup;
+    struct sockaddr_storage *targets;
+    size_t targets_count;
+    size_t target_next;
+
+    /* Handshake. */
+    uint8_t in[HANDSHAKE_BYTES_MAX];
+    size_t in_len;
+    size_t in_wanted;
+    bool written;
+    struct handshake_hello hello;
+    struct handshake_reply reply;
+};
+
+static void connect_next(struct transport_link *link);
+static void on_deadline(uv_timer_t *timer);
+
+/* ---- life of a link
+ * --------------------------------------------------------------------------- */
+
+static struct transport_link *link_new(struct transport *transport, enum link_stage stage)
+{
+    struct transport_link *link = calloc(1, sizeof *link);
+
+    if (link == NULL) {
+        abort();
+    }
+    link->transport = transport;
+    link->stage = stage;
+    link->next = transport->links;
+    if (link->next != NULL) {
+        link->next->prev = link;
+    }
+    transport->links = link;
+    transport->open++;
+    int error = uv_timer_init(transport->loop, &link->timer);
+    assert(error == 0);
+    (void)error;
+    link->timer.data = link;
+    return link;
+}
+
+static void link_set_deadline(struct transport_link *link, uint32_t timeout_ms)
+{
+    int error = uv_timer_start(&link->timer, on_deadline, timeout_ms, 0);
+
+    assert(error == 0);
+    (void)error;
+}
+
+static void socket_on_closed(uv_handle_t *handle)
+{
+    struct link_socket *socket = handle->data;
+    struct transport *transport = socket->transport;
+
+    raft_free(socket);
+    transport_closed_one(transport);
+}
+
+static void link_drop_socket(struct transport_link *link)
+{
+    if (link->socket != NULL) {
+        link->socket->link = NULL;
+        uv_close((uv_handle_t *)&link->socket->tcp, socket_on_closed);
+        link->socket = NULL;
+    }
+}
+
+static void link_on_timer_closed(uv_handle_t *handle)
+{
+    struct transport_link *link = handle->data;
+    struct transport *transport = link->transport;
+    struct raft_uv_connect *request = link->request;
+
+    if (link->prev != NULL) {
+        link->prev->next = link->next;
+    } else {
+        transport->links = link->next;
+    }
+    if (link->next != NULL) {
+        link->next->prev = link->prev;
+    }
+    free(link->targets);
+    free(link);
+    /* Never from inside connect(): libraft does not expect that. */
+    if (request != NULL) {
+        request->cb(request, NULL,
+                    transport->closing ? RAFT_CANCELED : RAFT_NOCONNECTION);
+    }
+    transport_closed_one(transport);
+}
+
+static void link_end(struct transport_link *link)
+{
+    assert(link->stage != LINK_ENDED);
+    if (link->request == NULL && link->stage != LINK_LOOKUP) {
+        assert(link->transport->handshakes_count > 0);
+        link->transport->handshakes_count--;
+    }
+    link->stage = LINK_ENDED;
+    if (link->lookup != NULL) {
+        link->lookup->link = NULL;
+        uv_cancel((uv_req_t *)&link->lookup->request);
+    }
+    link_drop_socket(link);
+    uv_close((uv_handle_t *)&link->timer, link_on_timer_closed);
+}
+
+static void link_fail(struct transport_link *link, const char *reason)
+{
+    if (link->request != NULL) {
+        transport_connect_failed(link->transport, link->node_id, link->address, reason);
+    }
+    link_end(link);
+}
+
+/* Take the socket out of the link, for libraft. */
+static uv_stream_t *link_give_socket(struct transport_link *link)
+{
+    struct link_socket *socket = link->socket;
+
+    uv_read_stop((uv_stream_t *)&socket->tcp);
+    link->socket = NULL;
+    socket->link = NULL;
+    /* Not the last: the link itself is still open. */
+    transport_closed_one(link->transport);
+    return (uv_stream_t *)&socket->tcp;
+}
+
+static void link_deliver(struct transport_link *link)
+{
+    struct transport *transport = link->transport;
+    uv_stream_t *stream = link_give_socket(link);
+    struct raft_uv_connect *request = link->request;
+
+    if (request == NULL) {
+        struct handshake_hello hello = link->hello;
+        link_end(link);
+        transport_accepted(transport, &hello, stream);
+        return;
+    }
+    uint64_t node_id = link->node_id;
+    link_end(link);
+    link->request = NULL; /* answered here, not at the end of the link */
+    transport_connect_done(transport, node_id, stream);
+    request->cb(request, stream, 0);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct transport_link *link = timer->data;
+
+    switch (link->stage) {
+    case LINK_LOOKUP:
+        link_fail(link, "looking up the name takes too long");
+        break;
+    case LINK_CONNECT:
+        link_drop_socket(link);
+        if (link->target_next < link->targets_count) {
+            connect_next(link);
+        } else {
+            link_fail(link, "no answer to the connect");
+        }
+        break;
+    case LINK_WAIT_REPLY:
+        link_fail(link, "connected, but no answer to the handshake");
+        break;
+    case LINK_WAIT_HELLO:
+    case LINK_ANSWER:
+        transport_log_gated(
+            link->transport, &link->transport->garbage,
+            "a connection to the peer port sent no complete handshake in time: closed");
+        link_fail(link, "");
+        break;
+    case LINK_ENDED:
+        break;
+    }
+}
+
+void transport_links_cancel(struct transport *transport)
+{
+    for (struct transport_link *link = transport->links; link != NULL;
+         link = link->next) {
+        if (link->stage != LINK_ENDED) {
+            link_end(link);
+        }
+    }
+}
+
+/* ---- sockets
+ * ---------------------------------------------------------------------------------- */
+
+static void link_new_socket(struct transport_link *link)
+{
+    struct link_socket *socket = raft_calloc(1, sizeof *socket);
+
+    if (socket == NULL) {
+        abort();
+    }
+    int error = uv_tcp_init(link->transport->loop, &socket->tcp);
+    assert(error == 0);
+    (void)error;
+    socket->tcp.data = socket;
+    socket->connect.data = socket;
+    socket->write.data = socket;
+    socket->transport = link->transport;
+    socket->link = link;
+    link->socket = socket;
+    link->transport->open++;
+}
+
+/* A dead peer must be noticed by both ends: by the writer, whose bytes are not
+ * acknowledged, and by the reader, who only has keepalive. An option that the kernel does
+ * not take is no reason to stay apart. */
+static void socket_set_options(struct link_socket *socket,
+                               const struct transport_config *config)
+{
+    unsigned user_timeout_ms = config->user_timeout_ms;
+    int interval_s = KEEPALIVE_INTERVAL_S;
+    int probes = KEEPALIVE_PROBES;
+    int fd;
+
+    uv_tcp_nodelay(&socket->tcp, 1);
+    uv_tcp_keepalive(&socket->tcp, 1, KEEPALIVE_IDLE_S);
+    if (uv_fileno((uv_handle_t *)&socket->tcp, &fd) == 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
+                   sizeof user_timeout_ms);
+    }
+}
+
+/* ---- handshake, both directions
+ * --------------------------------------------------------------- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct link_socket *socket = handle->data;
+    struct transport_link *link = socket->link;
+
+    (void)suggested;
+    /* Exactly what the handshake still needs: the bytes behind it are libraft's. */
+    buf->base = (char *)link->in + link->in_len;
+    buf->len = link->in_wanted - link->in_len;
+}
+
+static void answer_hello(struct transport_link *link);
+static void take_reply(struct transport_link *link);
+
+static void on_handshake_error(struct transport_link *link, const char *what)
+{
+    if (link->request == NULL) {
+        transport_log_gated(link->transport, &link->transport->garbage,
+                            "a connection to the peer port %s: closed", what);
+    }
+    link_fail(link, what);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+{
+    struct link_socket *socket = stream->data;
+    struct transport_link *link = socket->link;
+
+    (void)buf;
+    if (nread == 0) {
+        return;
+    }
+    if (nread < 0) {
+        on_handshake_error(
+            link, nread == UV_EOF
+                      ? "was closed by the other side before the end of the handshake"
+                      : uv_strerror((int)nread));
+        return;
+    }
+    link->in_len += (size_t)nread;
+    int whole = link->stage == LINK_WAIT_HELLO
+                    ? handshake_hello_parse(link->in, link->in_len, &link->hello)
+                    : handshake_reply_parse(link->in, link->in_len, &link->reply);
+    if (whole == -EAGAIN) {
+        return;
+    }
+    if (whole < 0) {
+        on_handshake_error(link, "does not speak the peer protocol");
+        return;
+    }
+    link->in_wanted = (size_t)whole;
+    if (link->in_len < link->in_wanted) {
+        return;
+    }
+    uv_read_stop(stream);
+    if (link->stage == LINK_WAIT_HELLO) {
+        answer_hello(link);
+    } else {
+        take_reply(link);
+    }
+}
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct link_socket *socket = write->data;
+    struct transport_link *link = socket->link;
+
+    if (link == NULL) {
+        return;
+    }
+    if (status != 0) {
+        link_fail(link, uv_strerror(status));
+        return;
+    }
+    link->written = true;
+    if (link->stage != LINK_ANSWER) {
+        return;
+    }
+    if (link->reply.verdict == HANDSHAKE_WELCOME) {
+        link_deliver(link);
+    } else {
+        link_end(link);
+    }
+}
+
+/* Start the handshake on a connected socket: say @out_len bytes of socket->out, if any,
+ * and wait for the other side. Encryption will be a stage before this one. */
+static void
+handshake_start(struct transport_link *link, enum link_stage stage, size_t out_len)
+{
+    struct link_socket *socket = link->socket;
+    uv_stream_t *stream = (uv_stream_t *)&socket->tcp;
+    uv_buf_t buf = uv_buf_init((char *)socket->out, (unsigned)out_len);
+
+    socket_set_options(socket, &link->transport->config);
+    link->stage = stage;
+    link->in_wanted = stage == LINK_WAIT_HELLO ? HANDSHAKE_HELLO_HEAD_BYTES
+                                               : HANDSHAKE_REPLY_HEAD_BYTES;
+    link_set_deadline(link, link->transport->config.handshake_timeout_ms);
+    int error = uv_read_start(stream, on_alloc, on_read);
+    if (error == 0 && out_len > 0) {
+        error = uv_write(&socket->write, stream, &buf, 1, on_written);
+    }
+    if (error != 0) {
+        link_fail(link, uv_strerror(error));
+    }
+}
+
+/* ---- inbound
+ * ---------------------------------------------------------------------------------- */
+
+static void answer_hello(struct transport_link *link)
+{
+    struct transport *transport = link->transport;
+    struct link_socket *socket = link->socket;
+    struct handshake_reply *reply = &link->reply;
+
+    *reply = (struct handshake_reply){.version = HANDSHAKE_VERSION,
+                                      .from_node = transport->config.node_id};
+    enum handshake_verdict verdict =
+        transport_judge(transport, &link->hello, reply->reason);
+    reply->verdict = verdict;
+    if (verdict != HANDSHAKE_WELCOME) {
+        transport_log_gated(transport, &transport->refused_them[verdict],
+                            "refused a connection from node %" PRIu64 " (%s): %s",
+                            link->hello.from_node, link->hello.address, reply->reason);
+    }
+    link->stage = LINK_ANSWER;
+    uv_buf_t buf = uv_buf_init((char *)socket->out,
+                               (unsigned)handshake_reply_format(reply, socket->out));
+    int error =
+        uv_write(&socket->write, (uv_stream_t *)&socket->tcp, &buf, 1, on_written);
+    if (error != 0) {
+        link_fail(link, uv_strerror(error));
+    }
+}
+
+void transport_link_accept(struct transport *transport, uv_stream_t *listener)
+{
+    struct transport_link *link = link_new(transport, LINK_WAIT_HELLO);
+
+    transport->handshakes_count++;
+    link_new_socket(link);
+    int error = uv_accept(listener, (uv_stream_t *)&link->socket->tcp);
+    if (error != 0) {
+        link_fail(link, uv_strerror(error));
+        return;
+    }
+    /* Accepted nevertheless, so that the backlog does not fill up with them. */
+    if (transport->handshakes_count > TRANSPORT_HANDSHAKES_MAX) {
+        transport_log_gated(
+            transport, &transport->crowded,
+            "more than %d connections to the peer port are in handshake: closed one",
+            TRANSPORT_HANDSHAKES_MAX);
+        link_fail(link, "");
+        return;
+    }
+    handshake_start(link, LINK_WAIT_HELLO, 0);
+}
+
+/* ---- outbound
+ * --------------------------------------------------------------------------------- */
+
+static void take_reply(struct transport_link *link)
+{
+    struct transport *transport = link->transport;
+    const struct handshake_reply *reply = &link->reply;
+    uint32_t known = reply->verdict < HANDSHAKE_VERDICTS_COUNT ? reply->verdict : 0;
+
+    if (reply->verdict != HANDSHAKE_WELCOME) {
+        transport_log_gated(transport, &transport->refused_us[known],
+                            "node %" PRIu64 " at %s refused our connection: %s",
+                            link->node_id, link->address, reply->reason);
+        link_fail(link, reply->reason);
+        return;
+    }
+    if (reply->from_node != link->node_id) {
+        link_fail(link, "another node answers there");
+        return;
+    }
+    /* The answer to bytes whose write has not been reported yet. libuv reports it before
+     * it reads again, so this cannot be seen; but a request must not be handed on while
+     * it is in use. */
+    if (!link->written) {
+        link_fail(link, "an answer came before the question was sent");
+        return;
+    }
+    link_deliver(link);
+}
+
+static void on_connected(uv_connect_t *connect, int status)
+{
+    struct link_socket *socket = connect->data;
+    struct transport_link *link = socket->link;
+
+    if (link == NULL) {
+        return;
+    }
+    if (status != 0) {
+        link_drop_socket(link);
+        if (link->target_next < link->targets_count) {
+            connect_next(link);
+        } else {
+            link_fail(link, uv_strerror(status));
+        }
+        return;
+    }
+    struct transport *transport = link->transport;
+    struct handshake_hello hello = {
+        .version = HANDSHAKE_VERSION,
+        .from_node = transport->config.node_id,
+        .to_node = link->node_id,
+    };
+    snprintf(hello.cluster_id, sizeof hello.cluster_id, "%s",
+             transport->config.cluster_id);
+    snprintf(hello.address, sizeof hello.address, "%s", transport->address);
+    handshake_start(link, LINK_WAIT_REPLY, handshake_hello_format(&hello, socket->out));
+}
+
+static void connect_next(struct transport_link *link)
+{
+    const struct sockaddr *target =
+        (const struct sockaddr *)&link->targets[link->target_next++];
+
+    link->stage = LINK_CONNECT;
+    link_new_socket(link);
+    link_set_deadline(link, link->transport->config.connect_timeout_ms);
+    int error =
+        uv_tcp_connect(&link->socket->connect, &link->socket->tcp, target, on_connected);
+    if (error != 0) {
+        link_fail(link, uv_strerror(error));
+    }
+}
+
+static void link_add_target(struct transport_link *link, const struct sockaddr *target)
+{
+    size_t size = target->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                : sizeof(struct sockaddr_in);
+    struct sockaddr_storage *targets =
+        realloc(link->targets, (link->targets_count + 1) * sizeof *targets);
+
+    if (targets == NULL) {
+        abort();
+    }
+    memcpy(&targets[link->targets_count], target, size);
+    link->targets = targets;
+    link->targets_count++;
+}
+
+static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    struct link_lookup *lookup = request->data;
+    struct transport *transport = lookup->transport;
+    struct transport_link *link = lookup->link;
+
+    if (link != NULL) {
+        link->lookup = NULL;
+        for (struct addrinfo *one = found; status == 0 && one != NULL;
+             one = one->ai_next) {
+            link_add_target(link, one->ai_addr);
+        }
+        if (link->targets_count == 0) {
+            link_fail(link,
+                      status != 0 ? uv_strerror(status) : "the name has no address");
+        } else {
+            connect_next(link);
+        }
+    }
+    uv_freeaddrinfo(found);
+    transport->lookups_count--;
+    free(lookup);
+    transport_closed_one(transport);
+}
+
+/* Numeric addresses do not wait for the thread pool, which may be busy with the disk. */
+static bool numeric_target(struct transport_link *link, const struct peer_address *parsed)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    int port = atoi(parsed->port);
+
+    if (uv_ip4_addr(parsed->host, port, &v4) == 0) {
+        link_add_target(link, (const struct sockaddr *)&v4);
+        return true;
+    }
+    if (uv_ip6_addr(parsed->host, port, &v6) == 0) {
+        link_add_target(link, (const struct sockaddr *)&v6);
+        return true;
+    }
+    return false;
+}
+
+static void lookup_start(struct transport_link *link, const struct peer_address *parsed)
+{
+    struct transport *transport = link->transport;
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct link_lookup *lookup = calloc(1, sizeof *lookup);
+
+    if (lookup == NULL) {
+        abort();
+    }
+    lookup->request.data = lookup;
+    lookup->transport = transport;
+    lookup->link = link;
+    link_set_deadline(link, transport->config.connect_timeout_ms);
+    int error = uv_getaddrinfo(transport->loop, &lookup->request, on_looked_up,
+                               parsed->host, parsed->port, &hints);
+    if (error != 0) {
+        free(lookup);
+        link_fail(link, uv_strerror(error));
+        return;
+    }
+    link->lookup = lookup;
+    transport->lookups_count++;
+    transport->open++;
+}
+
+int transport_link_connect(struct raft_uv_transport *face,
+                           struct raft_uv_connect *request,
+                           raft_id id,
+                           const char *address,
+                           raft_uv_connect_cb on_connect)
+{
+    struct transport *transport = face->impl;
+    struct peer_address parsed;
+
+    if (transport->closing) {
+        return RAFT_CANCELED;
+    }
+    if (peer_address_parse(address, &parsed) != 0) {
+        transport_connect_failed(transport, id, address, "not a valid address");
+        return RAFT_INVALID;
+    }
+    struct transport_link *link = link_new(transport, LINK_LOOKUP);
+    link->request = request;
+    request->cb = on_connect;
+    link->node_id = id;
+    snprintf(link->address, sizeof link->address, "%s", address);
+    if (numeric_target(link, &parsed)) {
+        connect_next(link);
+    } else if (transport->lookups_count >= TRANSPORT_LOOKUPS_MAX) {
+        /* The resolver hangs: more of them would only take threads from the disk. */
+        link_fail(link, "the name lookups of earlier attempts have not ended");
+    } else {
+        lookup_start(link, &parsed);
+    }
+    return 0;
+}
