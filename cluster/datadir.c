@@ -15,6 +15,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "memory.h"
+
 #define LOCK_FILE     "lock"
 #define NODE_FILE     "node"
 #define NODE_FILE_NEW "node.new"
@@ -483,8 +485,8 @@ int datadir_open(struct datadir **ret,
                       "0",
                       DATADIR_CLUSTER_ID_BYTES_MAX);
     }
-    struct datadir *dir = calloc(1, sizeof *dir);
-    if (dir == NULL || (dir->path = strdup(path)) == NULL ||
+    struct datadir *dir = memory_new(sizeof *dir);
+    if ((dir->path = strdup(path)) == NULL ||
         asprintf(&dir->raft_path, "%s/" RAFT_DIR, path) < 0) {
         abort();
     }

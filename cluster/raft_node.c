@@ -12,6 +12,7 @@
 #include <raft/uv.h>
 
 #include "datadir.h"
+#include "memory.h"
 #include "peer_address.h"
 #include "raft_guard.h"
 #include "transport.h"
@@ -297,10 +298,7 @@ static void copy_config(struct raft_node *node, const struct raft_node_config *c
     node->config.data_dir = copy_text(config->data_dir);
     node->config.cluster_id = copy_text(config->cluster_id);
     node->config.peer_listen = copy_text(config->peer_listen);
-    node->members = calloc(config->members_count, sizeof *node->members);
-    if (node->members == NULL) {
-        abort();
-    }
+    node->members = memory_new(config->members_count * sizeof *node->members);
     for (size_t i = 0; i < config->members_count; i++) {
         node->members[i].node_id = config->members[i].node_id;
         node->members[i].peer_address = copy_text(config->members[i].peer_address);
@@ -449,10 +447,7 @@ int raft_node_new(struct raft_node **ret,
     if (error != 0) {
         return error;
     }
-    struct raft_node *node = calloc(1, sizeof *node);
-    if (node == NULL) {
-        abort();
-    }
+    struct raft_node *node = memory_new(sizeof *node);
     node->loop = loop;
     node->dir = dir;
     node->host = *host;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "memory.h"
 #include "peer_address.h"
 #include "transport_internal.h"
 
@@ -322,10 +323,7 @@ static int listen_on_all(struct transport *transport, const struct addrinfo *fou
     for (const struct addrinfo *one = found; one != NULL; one = one->ai_next) {
         count++;
     }
-    transport->listeners = calloc(count, sizeof *transport->listeners);
-    if (transport->listeners == NULL) {
-        abort();
-    }
+    transport->listeners = memory_new(count * sizeof *transport->listeners);
     for (const struct addrinfo *one = found; one != NULL; one = one->ai_next) {
         int error = listen_on(transport, one);
         if (error == 0) {
@@ -421,11 +419,7 @@ void transport_init(struct raft_uv_transport *face,
                     uv_loop_t *loop,
                     const struct transport_config *config)
 {
-    struct transport *transport = calloc(1, sizeof *transport);
-
-    if (transport == NULL) {
-        abort();
-    }
+    struct transport *transport = memory_new(sizeof *transport);
     transport->face = face;
     transport->loop = loop;
     transport->config = *config;

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "memory.h"
 #include "peer_address.h"
 #include "transport_internal.h"
 
@@ -82,11 +83,7 @@ static void on_deadline(uv_timer_t *timer);
 
 static struct transport_link *link_new(struct transport *transport, enum link_stage stage)
 {
-    struct transport_link *link = calloc(1, sizeof *link);
-
-    if (link == NULL) {
-        abort();
-    }
+    struct transport_link *link = memory_new(sizeof *link);
     link->transport = transport;
     link->stage = stage;
     link->next = transport->links;
@@ -533,14 +530,10 @@ static void link_add_target(struct transport_link *link, const struct sockaddr *
 {
     size_t size = target->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                                 : sizeof(struct sockaddr_in);
-    struct sockaddr_storage *targets =
-        realloc(link->targets, (link->targets_count + 1) * sizeof *targets);
 
-    if (targets == NULL) {
-        abort();
-    }
-    memcpy(&targets[link->targets_count], target, size);
-    link->targets = targets;
+    link->targets =
+        memory_resize(link->targets, link->targets_count + 1, sizeof *link->targets);
+    memcpy(&link->targets[link->targets_count], target, size);
     link->targets_count++;
 }
 
@@ -592,11 +585,7 @@ static void lookup_start(struct transport_link *link, const struct peer_address 
     struct transport *transport = link->transport;
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct link_lookup *lookup = calloc(1, sizeof *lookup);
-
-    if (lookup == NULL) {
-        abort();
-    }
+    struct link_lookup *lookup = memory_new(sizeof *lookup);
     lookup->request.data = lookup;
     lookup->transport = transport;
     lookup->link = link;
