@@ -18,8 +18,7 @@ struct crowd {
     struct member *by_token;
 };
 
-/* ---- one claim
- * -------------------------------------------------------------------------------- */
+/* ---- one claim -------------------------------------------------------------------- */
 
 struct claim *claim_new(struct client *client, struct lock *lock)
 {
@@ -51,8 +50,7 @@ void claim_set_owner_info(struct claim *claim, struct fsm_str owner_info)
     claim->owner_info = copy;
 }
 
-/* ---- the crowd
- * -------------------------------------------------------------------------------- */
+/* ---- the crowd -------------------------------------------------------------------- */
 
 /* Tokens are counted up: their low bits are as good as any hash. */
 static unsigned token_hash(uint64_t token)
@@ -147,8 +145,7 @@ static void crowd_disperse(struct lock *lock)
     lock->crowd = NULL;
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------ */
+/* ---- lists ------------------------------------------------------------------------ */
 
 static void enlist_hold(struct fsm *fsm, struct claim *claim)
 {
@@ -226,8 +223,7 @@ void claim_delist(struct fsm *fsm, struct claim *claim)
     }
 }
 
-/* ---- finding
- * ---------------------------------------------------------------------------------- */
+/* ---- finding ---------------------------------------------------------------------- */
 
 static struct claim *look_through(struct claim *claims, const struct client *client)
 {

@@ -8,8 +8,7 @@
 #include "lock.h"
 #include "memory.h"
 
-/* ---- records
- * ---------------------------------------------------------------------------------- */
+/* ---- records ---------------------------------------------------------------------- */
 
 struct client *client_find(const struct fsm *fsm, struct fsm_str id)
 {
@@ -70,8 +69,7 @@ void clients_free(struct fsm *fsm)
     }
 }
 
-/* ---- memory of holds that timed out
- * ----------------------------------------------------------- */
+/* ---- memory of holds that timed out ----------------------------------------------- */
 
 struct expired *client_recall(const struct client *client, struct fsm_str lock)
 {
@@ -107,8 +105,7 @@ void client_remember(struct client *client, struct fsm_str lock, uint64_t token)
     client->expired_count++;
 }
 
-/* ---- attach
- * ----------------------------------------------------------------------------------- */
+/* ---- attach ----------------------------------------------------------------------- */
 
 static void set_presence(struct fsm *fsm,
                          struct client *client,
@@ -199,8 +196,7 @@ void client_attach(struct fsm *fsm)
     answer_attached(fsm, client, superseded);
 }
 
-/* ---- going
- * ------------------------------------------------------------------------------------ */
+/* ---- going ------------------------------------------------------------------------ */
 
 static void answer_detached(struct fsm *fsm)
 {
@@ -256,8 +252,7 @@ void client_give_up(struct fsm *fsm, struct client *client)
     client_go(fsm, client, false);
 }
 
-/* ---- a new leader
- * ----------------------------------------------------------------------------- */
+/* ---- a new leader ----------------------------------------------------------------- */
 
 /* Time for a client that could not refresh while there was no leader. Counted from the
  * deadline that was asked for, so that one election after the other does not keep a dead

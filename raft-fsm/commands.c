@@ -292,8 +292,7 @@ void command_lock(struct fsm *fsm)
     }
 }
 
-/* ---- refresh
- * ---------------------------------------------------------------------------------- */
+/* ---- refresh ---------------------------------------------------------------------- */
 
 static void refresh_hold(struct fsm *fsm, struct claim *hold)
 {
@@ -367,8 +366,7 @@ void command_refresh(struct fsm *fsm)
     }
 }
 
-/* ---- release
- * ---------------------------------------------------------------------------------- */
+/* ---- release ---------------------------------------------------------------------- */
 
 static void
 answer_release(struct fsm *fsm, enum fsm_release_result result, uint64_t token)
@@ -452,8 +450,7 @@ void command_release(struct fsm *fsm)
     }
 }
 
-/* ---- force release
- * ---------------------------------------------------------------------------- */
+/* ---- force release ---------------------------------------------------------------- */
 
 static void force_end(struct fsm *fsm, struct claim *hold)
 {

@@ -37,8 +37,7 @@ unsigned digest_name(struct fsm_str name, uint64_t seed)
     return (unsigned)XXH3_64bits_withSeed(name.data, name.len, seed);
 }
 
-/* ---- commands
- * --------------------------------------------------------------------------------- */
+/* ---- commands --------------------------------------------------------------------- */
 
 static uint64_t fold_settings(uint64_t digest, const struct fsm_settings *settings)
 {
@@ -128,8 +127,7 @@ uint64_t digest_command(uint64_t digest, const struct fsm_command *command)
     return digest;
 }
 
-/* ---- events
- * ----------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------- */
 
 static uint64_t fold_claim(uint64_t digest, const struct fsm_claim *claim)
 {
@@ -174,8 +172,7 @@ uint64_t digest_event(uint64_t digest, const struct fsm_event *event)
     return digest;
 }
 
-/* ---- records
- * ---------------------------------------------------------------------------------- */
+/* ---- records ---------------------------------------------------------------------- */
 
 static uint64_t fold_hold(uint64_t digest, const struct fsm_record *record)
 {

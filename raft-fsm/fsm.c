@@ -38,8 +38,7 @@ void fsm_free(struct fsm *fsm)
     free(fsm);
 }
 
-/* ---- what is due
- * ------------------------------------------------------------------------------ */
+/* ---- what is due ------------------------------------------------------------------ */
 
 static void claim_due(struct fsm *fsm, struct claim *claim)
 {
@@ -72,8 +71,7 @@ static void expire(struct fsm *fsm)
     }
 }
 
-/* ---- commands about the machine itself
- * -------------------------------------------------------- */
+/* ---- commands about the machine itself -------------------------------------------- */
 
 static void command_epoch(struct fsm *fsm)
 {
@@ -174,8 +172,7 @@ void fsm_apply(struct fsm *fsm, const struct fsm_command *command, struct fsm_ev
     fsm->out = NULL;
 }
 
-/* ---- looking at it
- * ---------------------------------------------------------------------------- */
+/* ---- looking at it ---------------------------------------------------------------- */
 
 uint64_t fsm_now_ms(const struct fsm *fsm)
 {

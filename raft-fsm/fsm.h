@@ -56,8 +56,7 @@ enum fsm_type { FSM_WRITE = 0, FSM_READ = 1 };
 enum fsm_mode { FSM_BREAK = 0, FSM_WAIT = 1 };
 enum fsm_drop { FSM_DROP_RELEASE = 0, FSM_DROP_IGNORE = 1 };
 
-/* ---- commands
- * --------------------------------------------------------------------------------- */
+/* ---- commands --------------------------------------------------------------------- */
 
 /* Limits that decide outcomes; they travel in the epoch entry so that all replicas agree.
  * Before the first one nothing is limited and the grace is 0. */
@@ -170,8 +169,7 @@ struct fsm_command {
     };
 };
 
-/* ---- events
- * ----------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------- */
 
 /* A hold or a place in a queue, as shown to people and clients. */
 struct fsm_claim {
@@ -293,8 +291,7 @@ struct fsm_events {
 void fsm_events_clear(struct fsm_events *events);
 void fsm_events_release(struct fsm_events *events);
 
-/* ---- the machine
- * ------------------------------------------------------------------------------ */
+/* ---- the machine ------------------------------------------------------------------ */
 
 struct fsm;
 
@@ -324,8 +321,7 @@ bool fsm_client_find(const struct fsm *fsm,
                      uint64_t *ret_attach_seq,
                      uint64_t *ret_epoch);
 
-/* ---- snapshots and comparison
- * ------------------------------------------------------------------ */
+/* ---- snapshots and comparison ----------------------------------------------------- */
 
 enum fsm_record_type {
     FSM_REC_ROOT = 1, /* always first, exactly once */

@@ -28,8 +28,7 @@ static bool order_was_given(const struct fsm *fsm, uint64_t order)
     return order >= 1 && order <= fsm->order;
 }
 
-/* ---- root and clients
- * ------------------------------------------------------------------------- */
+/* ---- root and clients ------------------------------------------------------------- */
 
 static int load_root(struct fsm *fsm, const struct fsm_record *record)
 {
@@ -79,8 +78,7 @@ static int load_client(struct fsm *fsm, const struct fsm_record *record)
     return 0;
 }
 
-/* ---- locks
- * ------------------------------------------------------------------------------------ */
+/* ---- locks ------------------------------------------------------------------------ */
 
 /* The lock whose claims are being loaded. */
 static struct lock *last_lock(const struct fsm *fsm)
@@ -241,8 +239,7 @@ static int load_wait(struct fsm *fsm, const struct fsm_record *record)
     return 0;
 }
 
-/* ---- the rest
- * --------------------------------------------------------------------------------- */
+/* ---- the rest --------------------------------------------------------------------- */
 
 static int load_expired(struct fsm *fsm, const struct fsm_record *record)
 {

@@ -10,8 +10,7 @@
 
 enum { BATCH_CAPACITY_MIN = 16 };
 
-/* ---- records
- * ---------------------------------------------------------------------------------- */
+/* ---- records ---------------------------------------------------------------------- */
 
 struct lock *lock_find(const struct fsm *fsm, struct fsm_str name)
 {
@@ -68,8 +67,7 @@ void locks_free(struct fsm *fsm)
     }
 }
 
-/* ---- who may have it
- * -------------------------------------------------------------------------- */
+/* ---- who may have it -------------------------------------------------------------- */
 
 /* A READ is never held of a counting lock, so that its holders are all writers. */
 bool lock_admits(const struct lock *lock, enum fsm_type type)
@@ -107,8 +105,7 @@ uint32_t lock_position(const struct claim *wait, uint32_t max)
     return ahead == wait ? position : 0;
 }
 
-/* ---- holds
- * ------------------------------------------------------------------------------------ */
+/* ---- holds ------------------------------------------------------------------------ */
 
 void lock_tell_granted(struct fsm *fsm, const struct claim *hold, bool answer)
 {
@@ -203,8 +200,7 @@ void lock_break_hold(struct fsm *fsm, struct claim *hold, enum fsm_hold_end why)
     lock_end_hold(fsm, hold);
 }
 
-/* ---- waits
- * ------------------------------------------------------------------------------------ */
+/* ---- waits ------------------------------------------------------------------------ */
 
 void lock_cancel_wait(struct fsm *fsm, struct claim *wait)
 {
@@ -289,8 +285,7 @@ void lock_answer_limit_exceeded(struct fsm *fsm, const char *limit_name)
     events_answer(fsm, &event);
 }
 
-/* ---- several locks
- * ---------------------------------------------------------------------------- */
+/* ---- several locks ---------------------------------------------------------------- */
 
 void lock_batch_add(struct lock_batch *batch, struct lock *lock)
 {

@@ -10,8 +10,7 @@
 
 enum { LISTED_HOLDERS_MAX = 4 };
 
-/* ---- one lock
- * --------------------------------------------------------------------------------- */
+/* ---- one lock --------------------------------------------------------------------- */
 
 static void show_own(const struct fsm *fsm,
                      struct fsm_event *event,
@@ -78,8 +77,7 @@ void command_check_token(struct fsm *fsm)
     events_answer(fsm, &event);
 }
 
-/* ---- pages
- * ------------------------------------------------------------------------------------ */
+/* ---- pages ------------------------------------------------------------------------ */
 
 struct listed {
     struct fsm_str name;
