@@ -1,0 +1,39 @@
+/* snapshot.h - the whole lock table <-> bytes.
+ *
+ *     0   4  magic "NLSN"
+ *     4   4  format, 1
+ *     8   8  XXH64 of all that follows
+ *     16  8  index of the last entry with commands that is in it; see below
+ *     24  8  number of records
+ *     32  8  bytes of the records
+ *     40     the records in the order of fsm_dump(): each a Record message of proto/log.proto behind
+ *            its length (varint)
+ *            zeros up to a multiple of 8
+ *
+ * Equal tables give equal bytes. The index travels with the table because it says at which point of
+ * the log the table's digest was taken: not libraft's index of the snapshot, which also counts
+ * barriers and membership changes.
+ */
+#ifndef NETLOCK_SNAPSHOT_H
+#define NETLOCK_SNAPSHOT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fsm.h"
+
+/* Encode @fsm. *ret_data comes from raft_malloc() and is the caller's. */
+void snapshot_encode(const struct fsm *fsm,
+                     uint64_t commands_index,
+                     void **ret_data,
+                     size_t *ret_len);
+
+/* Rebuild a table, with @hash_seed for its hash. Returns NULL, or what is wrong, as the end of a
+ * sentence "this snapshot cannot be read: ..."; then nothing is returned. */
+const char *snapshot_decode(const void *data,
+                            size_t len,
+                            uint64_t hash_seed,
+                            struct fsm **ret_fsm,
+                            uint64_t *ret_commands_index);
+
+#endif
