@@ -194,6 +194,6 @@ int wire_encode_request(struct wire_buf *buf, const struct wire_request *request
     case WIRE_REQ_CLUSTER_STATUS:
         return put_cluster_status(buf, request);
     }
-    assert(!"a request type of this build");
+    assert(false && "a request type of this build");
     return -EINVAL;
 }

@@ -514,7 +514,7 @@ static int put_response(struct wire_buf *buf,
     case WIRE_RESP_CLUSTER_STATUS:
         return put_cluster_status(buf, response, scratch);
     }
-    assert(!"a response type of this build");
+    assert(false && "a response type of this build");
     return -EINVAL;
 }
 

@@ -190,13 +190,13 @@ int wire_scan_message(const ProtobufCMessageDescriptor *descriptor,
                       size_t unknown_max,
                       struct wire_scan *ret)
 {
+    *ret = (struct wire_scan){0};
+    if (len == 0) {
+        return 0; /* @data may be NULL */
+    }
     struct cursor cursor = {.at = data, .end = data + len};
     size_t fields = 0;
     size_t unknown = 0;
-    *ret = (struct wire_scan){0};
-    if (len == 0) {
-        return 0;
-    }
     while (cursor.at != cursor.end) {
         struct field field;
         if (++fields > fields_max || read_field(&cursor, &field) != 0) {
