@@ -23,7 +23,8 @@
  *
  *   Asynchronous (NETLOCK_MANUAL). No thread; the caller's loop polls netlock_fd() for
  *   netlock_poll_events(), at most netlock_timeout_ms() long, and calls netlock_process(), which
- *   runs the callbacks. All calls from one thread.
+ *   runs the callbacks. All calls from one thread. The calls that block work here too: they drive
+ *   the engine, callbacks included, until they have their answer.
  *
  * Leases. The client counts its own: from the moment the request (or the refresh) was sent, never
  * from the answer, on CLOCK_BOOTTIME, less a margin for clock rates. At one third it refreshes; at
@@ -47,41 +48,48 @@
 extern "C" {
 #endif
 
-#define NETLOCK_UNLIMITED UINT32_MAX /* a timeout that never ends */
-#define NETLOCK_NAME_BYTES_MAX 255   /* lock names, client ids and owner info */
-#define NETLOCK_SECRET_BYTES 16
+#if defined(__GNUC__)
+#define NETLOCK_API __attribute__((visibility("default")))
+#else
+#define NETLOCK_API
+#endif
+
+#define NETLOCK_UNLIMITED      UINT32_MAX /* a timeout that never ends */
+#define NETLOCK_NAME_BYTES_MAX 255        /* lock names, client ids and owner info */
+#define NETLOCK_SECRET_BYTES   16
 
 /* Beside the errno values of the system: */
 enum {
-    NETLOCK_EHELD = 10001,     /* try: somebody else holds it */
-    NETLOCK_ETIMEOUT,          /* the wait timeout passed; the request has left the queue */
-    NETLOCK_ECANCELLED,        /* the wait was cancelled */
-    NETLOCK_ENOTHELD,          /* refresh or release: not held */
-    NETLOCK_EEXPIRED,          /* refresh or release: the hold had timed out */
-    NETLOCK_EOTHER,            /* release: another client holds it */
-    NETLOCK_ECONFLICT,         /* upgrade: another reader already waits to upgrade */
-    NETLOCK_ELIMIT,            /* counting lock: it exists with another limit */
-    NETLOCK_ESTALE,            /* a newer connection of this client id took over */
-    NETLOCK_EDENIED,           /* not allowed: wrong secret, or no permission */
-    NETLOCK_EINVALID,          /* the cluster refused the request; netlock_error_text() says why */
-    NETLOCK_EFULL,             /* a limit of the cluster; netlock_error_text() says which */
-    NETLOCK_EUNREACHABLE,      /* no leader could be reached in time; nothing is known of the request */
-    NETLOCK_ECLOSED,           /* netlock_close() was called meanwhile */
-    NETLOCK_EPROTOCOL,         /* the server does not speak this protocol */
+    NETLOCK_EHELD = 10001, /* try: somebody else holds it */
+    NETLOCK_ETIMEOUT,      /* the wait timeout passed; the request has left the queue */
+    NETLOCK_ECANCELLED,    /* the wait was cancelled */
+    NETLOCK_ENOTHELD,      /* refresh or release: not held */
+    NETLOCK_EEXPIRED,      /* refresh or release: the hold had timed out */
+    NETLOCK_EOTHER,        /* release: another client holds it */
+    NETLOCK_ECONFLICT,     /* upgrade: another reader already waits to upgrade */
+    NETLOCK_ELIMIT,        /* counting lock: it exists with another limit */
+    NETLOCK_ESTALE,        /* a newer connection of this client id took over */
+    NETLOCK_EDENIED,       /* not allowed: wrong secret, or no permission */
+    NETLOCK_EINVALID, /* the cluster refused the request; netlock_error_text() says why */
+    NETLOCK_EFULL,    /* a limit of the cluster; netlock_error_text() says which */
+    NETLOCK_EUNREACHABLE, /* no leader could be reached in time; nothing is known of the request */
+    NETLOCK_ECLOSED,   /* netlock_close() was called meanwhile */
+    NETLOCK_EPROTOCOL, /* the server does not speak this protocol */
 };
 
 enum netlock_type { NETLOCK_WRITE = 0, NETLOCK_READ = 1 };
 enum netlock_drop {
     NETLOCK_DROP_RELEASE = 0, /* free the lock when the client is gone */
-    NETLOCK_DROP_IGNORE = 1,  /* keep it until it times out or is released; needs a lock timeout */
+    NETLOCK_DROP_IGNORE =
+        1, /* keep it until it times out or is released; needs a lock timeout */
 };
 
 struct netlock;
 
 /* What the cluster grants. */
 struct netlock_grant {
-    uint64_t token;           /* fencing token: grows with every grant in the cluster */
-    uint32_t slot;            /* counting lock: 0 .. limit-1 */
+    uint64_t token; /* fencing token: grows with every grant in the cluster */
+    uint32_t slot;  /* counting lock: 0 .. limit-1 */
     enum netlock_type type;
     uint32_t lock_timeout_ms; /* as granted; NETLOCK_UNLIMITED: no limit */
     uint64_t index;           /* raft index of the grant */
@@ -92,15 +100,15 @@ enum netlock_event {
     NETLOCK_QUEUED = 1, /* the request waits; `position` says where */
     NETLOCK_JEOPARDY,   /* two thirds of the lease are gone and no refresh came through */
     NETLOCK_SAFE,       /* a refresh came through after JEOPARDY */
-    NETLOCK_LOST,       /* the lease is over, or the lock was broken: it may be held by another */
+    NETLOCK_LOST, /* the lease is over, or the lock was broken: it may be held by another */
     NETLOCK_CONNECTED,    /* name NULL: attached to a leader */
     NETLOCK_DISCONNECTED, /* name NULL */
 };
 struct netlock_notice {
     enum netlock_event event;
-    const char *name;  /* of the lock; NULL for the connection */
-    uint64_t token;    /* of the hold; 0 while queued */
-    uint32_t position; /* QUEUED: 1 is next */
+    const char *name;   /* of the lock; NULL for the connection */
+    uint64_t token;     /* of the hold; 0 while queued */
+    uint32_t position;  /* QUEUED: 1 is next */
     const char *server; /* CONNECTED: address of the leader */
 };
 
@@ -111,43 +119,52 @@ enum netlock_flags {
 
 /* Zero means the default everywhere. Copied by netlock_open(). */
 struct netlock_options {
-    const char *servers;    /* "host:port,[v6]:port,..."; NULL: $NETLOCK_SERVERS or 127.0.0.1:7670 */
-    const char *client_id;  /* NULL: the cluster makes a fresh one, with a secret */
-    const uint8_t *secret;  /* NETLOCK_SECRET_BYTES, for an id that has one; NULL: none */
+    const char *
+        servers; /* "host:port,[v6]:port,..."; NULL: $NETLOCK_SERVERS or 127.0.0.1:7670 */
+    const char *client_id; /* NULL: the cluster makes a fresh one, with a secret */
+    const uint8_t *secret; /* NETLOCK_SECRET_BYTES, for an id that has one; NULL: none */
     uint32_t connect_timeout_ms; /* for finding a leader in a call; default 10000 */
-    uint32_t session_grace_ms;   /* how long a broken connection may stay away; default 10000 */
-    uint32_t drift_ppm;     /* error of clock rates to allow for; default 1000 */
-    unsigned flags;         /* enum netlock_flags */
+    uint32_t
+        session_grace_ms; /* how long a broken connection may stay away; default 10000 */
+    uint32_t drift_ppm;   /* error of clock rates to allow for; default 1000 */
+    unsigned flags;       /* enum netlock_flags */
     const char *application; /* for the server's log; may be NULL */
-    /* Called from the library's thread (blocking) or from netlock_process() (manual). Must not call
-     * blocking functions of the same client. NULL: not interested. */
+    /* Called from the library's thread (blocking; during netlock_open() from the caller's) or from
+     * netlock_process() (manual). It may make asynchronous calls; those that block say -EDEADLK, and
+     * netlock_close() must not be called. NULL: not interested. */
     void (*on_notice)(void *arg, const struct netlock_notice *notice);
     void *arg;
     /* Do not supersede other connections of client_id: for short-lived processes that share an id,
-     * as a shell script that acquires with IGNORE in one process and refreshes in another. */
+     * as a shell script that acquires with IGNORE in one process and refreshes in another.
+     * Needs client_id. Nothing then guards against a delayed request of an earlier process, and what
+     * another process holds or waits for is left alone: also what a call that ended with
+     * -NETLOCK_EUNREACHABLE may have got. */
     bool share_id;
 };
 
 /* Make a client. Blocking: finds the leader, attaches; -NETLOCK_EUNREACHABLE, -NETLOCK_EDENIED,
- * -NETLOCK_EPROTOCOL, -EINVAL (options), -ENOMEM. NETLOCK_MANUAL: returns at once. */
-int netlock_open(struct netlock **ret, const struct netlock_options *options);
+ * -NETLOCK_EPROTOCOL, -EINVAL (options), -ENOMEM. NETLOCK_MANUAL: returns at once.
+ * Host names are looked up with getaddrinfo(), which can block, here and at every later search for
+ * the leader; numeric addresses are not. */
+NETLOCK_API int netlock_open(struct netlock **ret, const struct netlock_options *options);
 
 /* Detach (RELEASE holds are freed, waits cancelled), close, free. Blocks at most 1 s for the detach;
  * accepts NULL. */
-void netlock_close(struct netlock *nl);
+NETLOCK_API void netlock_close(struct netlock *nl);
 
 /* Drop the connection without detaching and free: what a crash looks like to the cluster. IGNORE
  * holds are meant to be left behind with netlock_close(); this is for tests. */
-void netlock_abandon(struct netlock *nl);
+NETLOCK_API void netlock_abandon(struct netlock *nl);
 
-const char *netlock_client_id(const struct netlock *nl); /* NULL before the first attach */
+NETLOCK_API const char *
+netlock_client_id(const struct netlock *nl); /* NULL before the first attach */
 /* NETLOCK_SECRET_BYTES of the id that the cluster made, or NULL. */
-const uint8_t *netlock_client_secret(const struct netlock *nl);
+NETLOCK_API const uint8_t *netlock_client_secret(const struct netlock *nl);
 
 /* Words for a negative return value; static. */
-const char *netlock_strerror(int rv);
+NETLOCK_API const char *netlock_strerror(int rv);
 /* More words about the last error of this client: the server's text. Valid until the next call. */
-const char *netlock_error_text(const struct netlock *nl);
+NETLOCK_API const char *netlock_error_text(const struct netlock *nl);
 
 /* ---- locks ------------------------------------------------------------------------------------ */
 
@@ -157,9 +174,9 @@ struct netlock_lock_options {
     uint32_t wait_timeout_ms; /* 0: wait for ever */
     uint32_t lock_timeout_ms; /* 0: the server's default; NETLOCK_UNLIMITED: no limit */
     enum netlock_drop drop;
-    uint32_t limit;           /* 0 and 1: an ordinary lock; more: counting lock */
-    bool downgrade;           /* READ asked while holding WRITE gives the WRITE up */
-    const char *owner_info;   /* for people; NULL: none */
+    uint32_t limit;         /* 0 and 1: an ordinary lock; more: counting lock */
+    bool downgrade;         /* READ asked while holding WRITE gives the WRITE up */
+    const char *owner_info; /* for people; NULL: none */
 };
 
 /* Acquire @name (or upgrade, or set new parameters of the hold). @options may be NULL.
@@ -167,24 +184,37 @@ struct netlock_lock_options {
  * -NETLOCK_ECONFLICT, -NETLOCK_ELIMIT, -NETLOCK_EINVALID, -NETLOCK_EFULL, -NETLOCK_ESTALE.
  * Waits over leader changes; -NETLOCK_EUNREACHABLE only when no leader was found for
  * connect_timeout_ms: then the request has been withdrawn or its outcome is unknown, and the client
- * releases what it may have been granted as soon as it can. */
-int netlock_lock(struct netlock *nl, const char *name, const struct netlock_lock_options *options,
-                 struct netlock_grant *ret_grant);
+ * releases what it may have been granted as soon as it can. -EALREADY: this client has a request for
+ * @name that is not answered yet. Every call: -ENOMEM, -EINVAL (arguments), -EDEADLK (from a callback),
+ * -NETLOCK_EDENIED, -NETLOCK_ECLOSED. */
+NETLOCK_API int netlock_lock(struct netlock *nl,
+                             const char *name,
+                             const struct netlock_lock_options *options,
+                             struct netlock_grant *ret_grant);
 
 /* Release. 0 if it was held (or queued) and is not any more; else -NETLOCK_ENOTHELD,
  * -NETLOCK_EEXPIRED, -NETLOCK_EOTHER: what the lock protected may have been touched by others.
  * With @token not 0 only that hold is freed. */
-int netlock_unlock(struct netlock *nl, const char *name);
-int netlock_unlock_token(struct netlock *nl, const char *name, uint64_t token);
+NETLOCK_API int netlock_unlock(struct netlock *nl, const char *name);
+NETLOCK_API int
+netlock_unlock_token(struct netlock *nl, const char *name, uint64_t token);
 
 /* Refresh now. @lock_timeout_ms 0: restart with the duration that the hold has.
  * @set_drop: NULL leaves the drop policy. -NETLOCK_ENOTHELD, -NETLOCK_EEXPIRED. */
-int netlock_refresh(struct netlock *nl, const char *name, uint32_t lock_timeout_ms,
-                    const enum netlock_drop *set_drop, struct netlock_grant *ret_grant);
+NETLOCK_API int netlock_refresh(struct netlock *nl,
+                                const char *name,
+                                uint32_t lock_timeout_ms,
+                                const enum netlock_drop *set_drop,
+                                struct netlock_grant *ret_grant);
 
 /* ---- looking ---------------------------------------------------------------------------------- */
 
-enum netlock_state { NETLOCK_FREE = 1, NETLOCK_HELD, NETLOCK_WAITING, NETLOCK_HELD_BY_OTHER };
+enum netlock_state {
+    NETLOCK_FREE = 1,
+    NETLOCK_HELD,
+    NETLOCK_WAITING,
+    NETLOCK_HELD_BY_OTHER
+};
 
 struct netlock_holder {
     char *client_id, *name, *owner_info;
@@ -208,13 +238,17 @@ struct netlock_status {
     size_t holders_shown;
     uint64_t index, cluster_time_ms;
 };
-int netlock_status(struct netlock *nl, const char *name, struct netlock_status *ret);
-void netlock_status_release(struct netlock_status *status);
+NETLOCK_API int
+netlock_status(struct netlock *nl, const char *name, struct netlock_status *ret);
+NETLOCK_API void netlock_status_release(struct netlock_status *status);
 
 enum netlock_token_state { NETLOCK_CURRENT = 1, NETLOCK_SUPERSEDED, NETLOCK_TOKEN_FREE };
 /* For a resource: is @token still the hold of @name? @ret_by (may be NULL): the newer token. */
-int netlock_check_token(struct netlock *nl, const char *name, uint64_t token,
-                        enum netlock_token_state *ret_state, uint64_t *ret_by);
+NETLOCK_API int netlock_check_token(struct netlock *nl,
+                                    const char *name,
+                                    uint64_t token,
+                                    enum netlock_token_state *ret_state,
+                                    uint64_t *ret_by);
 
 struct netlock_lock_item {
     char *name;
@@ -229,19 +263,28 @@ struct netlock_lock_list {
     bool more;
 };
 /* Locks that are held or waited for, by name. @prefix and @after may be NULL; @max 0: 100. */
-int netlock_list_locks(struct netlock *nl, const char *prefix, const char *after, uint32_t max,
-                       struct netlock_lock_list *ret);
-void netlock_lock_list_release(struct netlock_lock_list *list);
+NETLOCK_API int netlock_list_locks(struct netlock *nl,
+                                   const char *prefix,
+                                   const char *after,
+                                   uint32_t max,
+                                   struct netlock_lock_list *ret);
+NETLOCK_API void netlock_lock_list_release(struct netlock_lock_list *list);
 
 /* Operators: end the hold with @token (0: every hold) of @name. @ret_count: holds broken. */
-int netlock_break(struct netlock *nl, const char *name, uint64_t token, uint32_t *ret_count);
+NETLOCK_API int
+netlock_break(struct netlock *nl, const char *name, uint64_t token, uint32_t *ret_count);
 
 struct netlock_member {
     uint64_t node_id;
     char *client_address, *peer_address;
     bool voter;
 };
-enum netlock_role { NETLOCK_FOLLOWER = 1, NETLOCK_CANDIDATE, NETLOCK_LEADER, NETLOCK_SERVING };
+enum netlock_role {
+    NETLOCK_FOLLOWER = 1,
+    NETLOCK_CANDIDATE,
+    NETLOCK_LEADER,
+    NETLOCK_SERVING
+};
 struct netlock_node_status {
     char *cluster_id, *server, *leader_address;
     uint64_t node_id, term, leader_id;
@@ -254,31 +297,45 @@ struct netlock_node_status {
 };
 /* Ask one node, leader or not, without attaching: a call of its own that needs no client.
  * @checkpoint (leader only): first let every node hash its state at one index. */
-int netlock_node_status(const char *address, uint32_t timeout_ms, bool checkpoint,
-                        struct netlock_node_status *ret);
-void netlock_node_status_release(struct netlock_node_status *status);
+NETLOCK_API int netlock_node_status(const char *address,
+                                    uint32_t timeout_ms,
+                                    bool checkpoint,
+                                    struct netlock_node_status *ret);
+NETLOCK_API void netlock_node_status_release(struct netlock_node_status *status);
 
 /* ---- asynchronous, NETLOCK_MANUAL -------------------------------------------------------------- */
 
-int netlock_fd(const struct netlock *nl);             /* changes never: an epoll descriptor */
-short netlock_poll_events(const struct netlock *nl);  /* POLLIN */
-int netlock_timeout_ms(const struct netlock *nl);     /* -1: none */
-/* Do what is possible without blocking; runs callbacks. 0, or -NETLOCK_EDENIED, -NETLOCK_EPROTOCOL
- * when the client can never work. */
-int netlock_process(struct netlock *nl);
+NETLOCK_API int
+netlock_fd(const struct netlock *nl); /* changes never: an epoll descriptor */
+NETLOCK_API short netlock_poll_events(const struct netlock *nl); /* POLLIN */
+NETLOCK_API int netlock_timeout_ms(const struct netlock *nl);    /* -1: none */
+/* Do what is possible without blocking; runs callbacks. 0, or when the client can never work again:
+ * -NETLOCK_EDENIED (the id has another secret), -NETLOCK_ESTALE (another process took it over). */
+NETLOCK_API int netlock_process(struct netlock *nl);
 
 /* The outcome of one operation: @rv as the blocking call would return it. */
 typedef void (*netlock_done_cb)(void *arg, int rv, const struct netlock_grant *grant);
 
-int netlock_lock_async(struct netlock *nl, const char *name,
-                       const struct netlock_lock_options *options, netlock_done_cb done, void *arg);
-int netlock_unlock_async(struct netlock *nl, const char *name, uint64_t token, netlock_done_cb done,
-                         void *arg);
-int netlock_refresh_async(struct netlock *nl, const char *name, uint32_t lock_timeout_ms,
-                          const enum netlock_drop *set_drop, netlock_done_cb done, void *arg);
+NETLOCK_API int netlock_lock_async(struct netlock *nl,
+                                   const char *name,
+                                   const struct netlock_lock_options *options,
+                                   netlock_done_cb done,
+                                   void *arg);
+NETLOCK_API int netlock_unlock_async(struct netlock *nl,
+                                     const char *name,
+                                     uint64_t token,
+                                     netlock_done_cb done,
+                                     void *arg);
+NETLOCK_API int netlock_refresh_async(struct netlock *nl,
+                                      const char *name,
+                                      uint32_t lock_timeout_ms,
+                                      const enum netlock_drop *set_drop,
+                                      netlock_done_cb done,
+                                      void *arg);
 /* Withdraw a lock request that has not been answered: its done callback gets -NETLOCK_ECANCELLED, or
- * 0 if the grant was faster. -ENOENT if there is none. */
-int netlock_cancel(struct netlock *nl, const char *name);
+ * 0 if the grant was faster. -ENOENT if there is none. -EBUSY for an upgrade: the protocol cannot
+ * leave the queue without releasing the hold; netlock_unlock() does both. */
+NETLOCK_API int netlock_cancel(struct netlock *nl, const char *name);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,206 @@
+/* client_node.c - ask one node about itself: a connection of its own, and no client. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client_conn.h"
+#include "client_copy.h"
+#include "client_servers.h"
+#include "netlock.h"
+
+#define KEY_HELLO  "hello"
+#define KEY_STATUS "status"
+
+static uint64_t mono_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static struct wire_str str(const char *text)
+{
+    return (struct wire_str){.data = text, .len = strlen(text)};
+}
+
+/* 0: @events came; -ETIMEDOUT. */
+static int wait_for(const struct client_conn *conn, short events, uint64_t end_ms)
+{
+    for (;;) {
+        uint64_t now_ms = mono_ms();
+        if (now_ms >= end_ms)
+            return -ETIMEDOUT;
+        struct pollfd fd = {.fd = conn->fd, .events = events};
+        int n = poll(&fd, 1, (int)(end_ms - now_ms));
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+    }
+}
+
+static int
+connect_to(struct client_conn *conn, struct client_addresses *addresses, uint64_t end_ms)
+{
+    int rv = -EHOSTUNREACH;
+    for (size_t i = 0; i < addresses->count; i++) {
+        rv = client_conn_open(conn, (const struct sockaddr *)&addresses->items[i],
+                              addresses->lengths[i]);
+        if (rv != 0)
+            continue;
+        rv = wait_for(conn, POLLOUT, end_ms);
+        if (rv == 0)
+            rv = client_conn_established(conn);
+        if (rv == 0)
+            return 0;
+        client_conn_close(conn);
+    }
+    return rv;
+}
+
+static int put_questions(struct client_conn *conn, bool checkpoint)
+{
+    struct wire_request hello = {
+        .type = WIRE_REQ_HELLO,
+        .key = str(KEY_HELLO),
+        .hello = {.version_min = WIRE_VERSION,
+                  .version_max = WIRE_VERSION,
+                  .library = str("libnetlock " NETLOCK_VERSION)},
+    };
+    struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS,
+                                  .key = str(KEY_STATUS),
+                                  .cluster_status = {.checkpoint = checkpoint}};
+    int rv = client_conn_put(conn, &hello);
+    return rv != 0 ? rv : client_conn_put(conn, &status);
+}
+
+static bool is_status(const struct wire_response *answer)
+{
+    return answer->key.len == strlen(KEY_STATUS) &&
+           memcmp(answer->key.data, KEY_STATUS, answer->key.len) == 0;
+}
+
+/* Flush and receive until the answer with KEY_STATUS. */
+static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_response *ret)
+{
+    for (;;) {
+        int rv = client_conn_flush(conn);
+        if (rv != 0 && rv != -EAGAIN)
+            return rv;
+        rv = wait_for(conn, client_conn_unsent(conn) ? POLLIN | POLLOUT : POLLIN, end_ms);
+        if (rv != 0)
+            return rv;
+        rv = client_conn_fill(conn);
+        if (rv != 0 && rv != -EAGAIN)
+            return rv;
+        int n;
+        while ((n = client_conn_next(conn, ret)) == 1)
+            if (is_status(ret))
+                return 0;
+        if (n < 0)
+            return n;
+    }
+}
+
+static enum netlock_role role_of(enum wire_role role)
+{
+    switch (role) {
+    case WIRE_ROLE_CANDIDATE:
+        return NETLOCK_CANDIDATE;
+    case WIRE_ROLE_LEADER:
+        return NETLOCK_LEADER;
+    case WIRE_ROLE_SERVING:
+        return NETLOCK_SERVING;
+    case WIRE_ROLE_FOLLOWER:
+        break;
+    }
+    return NETLOCK_FOLLOWER;
+}
+
+static int take(struct netlock_node_status *out, const struct wire_response *answer)
+{
+    if (answer->type == WIRE_RESP_ERROR)
+        return answer->error.code == WIRE_ERROR_NOT_ALLOWED ? -NETLOCK_EDENIED
+               : answer->error.code == WIRE_ERROR_VERSION   ? -NETLOCK_EPROTOCOL
+                                                            : -NETLOCK_EUNREACHABLE;
+    if (answer->type != WIRE_RESP_CLUSTER_STATUS)
+        return -NETLOCK_EPROTOCOL;
+    *out = (struct netlock_node_status){
+        .node_id = answer->cluster_status.node_id,
+        .term = answer->cluster_status.term,
+        .leader_id = answer->cluster_status.leader_id,
+        .role = role_of(answer->cluster_status.role),
+        .commit_index = answer->cluster_status.commit_index,
+        .applied_index = answer->cluster_status.applied_index,
+        .last_index = answer->cluster_status.last_index,
+        .cluster_time_ms = answer->cluster_status.cluster_time_ms,
+        .checkpoint_index = answer->cluster_status.checkpoint_index,
+        .checkpoint_hash = answer->cluster_status.checkpoint_hash,
+        .locks = answer->cluster_status.locks,
+        .holds = answer->cluster_status.holds,
+        .waits = answer->cluster_status.waits,
+        .clients = answer->cluster_status.clients,
+        .connections = answer->cluster_status.connections,
+        .uptime_ms = answer->cluster_status.uptime_ms,
+        .last_token = answer->cluster_status.last_token,
+    };
+    int rv = copy_str(&out->cluster_id, answer->cluster_status.cluster_id);
+    if (rv == 0)
+        rv = copy_str(&out->server, answer->cluster_status.server);
+    if (rv == 0)
+        rv = copy_str(&out->leader_address, answer->cluster_status.leader_address);
+    if (rv == 0)
+        rv = copy_members(&out->members, &out->members_count,
+                          answer->cluster_status.members,
+                          answer->cluster_status.members_count);
+    return rv;
+}
+
+static int to_rv(int rv)
+{
+    if (rv == 0 || rv == -ENOMEM)
+        return rv;
+    return rv == -EPROTO ? -NETLOCK_EPROTOCOL : -NETLOCK_EUNREACHABLE;
+}
+
+int netlock_node_status(const char *address,
+                        uint32_t timeout_ms,
+                        bool checkpoint,
+                        struct netlock_node_status *ret)
+{
+    struct client_server server;
+    struct client_addresses addresses;
+    if (address == NULL || client_server_parse(&server, address, strlen(address)) != 0)
+        return -EINVAL;
+    uint64_t end_ms = mono_ms() + timeout_ms;
+    if (client_servers_resolve(&server, &addresses) != 0)
+        return -NETLOCK_EUNREACHABLE;
+    struct client_conn conn;
+    client_conn_init(&conn);
+    struct netlock_node_status status = {0};
+    struct wire_response answer;
+    int rv = to_rv(connect_to(&conn, &addresses, end_ms));
+    if (rv == 0)
+        rv = to_rv(put_questions(&conn, checkpoint));
+    if (rv == 0)
+        rv = to_rv(exchange(&conn, end_ms, &answer));
+    if (rv == 0)
+        rv = take(&status, &answer);
+    client_conn_release(&conn);
+    if (rv == 0)
+        *ret = status;
+    else
+        netlock_node_status_release(&status);
+    return rv;
+}
+
+void netlock_node_status_release(struct netlock_node_status *status)
+{
+    free(status->cluster_id);
+    free(status->server);
+    free(status->leader_address);
+    free_members(status->members, status->members_count);
+    *status = (struct netlock_node_status){0};
+}
