@@ -14,7 +14,8 @@ static struct client *acting_client(struct fsm *fsm)
     const struct fsm_command *command = fsm->command;
     struct client *client = client_find(fsm, command->client);
 
-    if (client == NULL) {
+    /* Nobody would ever let go of what a client takes after its last connection went. */
+    if (client == NULL || client->presence == FSM_GONE) {
         events_answer_denied(fsm, FSM_DENY_NOT_ATTACHED);
         return NULL;
     }
@@ -267,11 +268,6 @@ void command_lock(struct fsm *fsm)
     if (client == NULL) {
         return;
     }
-    /* Nobody would ever let go of what a client takes after its last connection went. */
-    if (client->presence == FSM_GONE) {
-        events_answer_denied(fsm, FSM_DENY_NOT_ATTACHED);
-        return;
-    }
     lock = lock_find(fsm, command->lock);
     if (!limit_matches(command, lock)) {
         answer_limit_mismatch(fsm, lock);
@@ -382,10 +378,7 @@ answer_release(struct fsm *fsm, enum fsm_release_result result, uint64_t token)
     events_answer(fsm, &event);
 }
 
-static void release_hold(struct fsm *fsm,
-                         struct client *client,
-                         struct claim *hold,
-                         struct claim *wait)
+static void release_hold(struct fsm *fsm, struct claim *hold, struct claim *wait)
 {
     struct lock *lock = hold->lock;
 
@@ -394,7 +387,6 @@ static void release_hold(struct fsm *fsm,
     }
     answer_release(fsm, FSM_RELEASED, hold->token);
     lock_end_hold(fsm, hold);
-    client_settle(fsm, client);
     lock_settle(fsm, lock);
 }
 
@@ -442,7 +434,7 @@ void command_release(struct fsm *fsm)
         wait = claim_find_wait(lock, client);
     }
     if (hold != NULL && (token == 0 || token == hold->token)) {
-        release_hold(fsm, client, hold, wait);
+        release_hold(fsm, hold, wait);
     } else if (hold == NULL && wait != NULL && token == 0) {
         release_wait(fsm, wait);
     } else {
