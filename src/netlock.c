@@ -1,1 +1,128 @@
-int main(void) { return 0; }
+/* netlock - the command line of the lock service. This file: global options, the table of
+ * subcommands, and which of them was meant. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const struct cli_command commands[] = {
+    {"run", "run a command while holding a lock", cmd_run_help, cmd_run},
+    {"acquire", "take a lock and keep it after netlock has exited", cmd_acquire_help,
+     cmd_acquire},
+    {"refresh", "restart the timeout of an acquired lock", cmd_refresh_help, cmd_refresh},
+    {"release", "give an acquired lock back", cmd_release_help, cmd_release},
+    {"status", "who holds a lock and how many wait", cmd_status_help, cmd_status},
+    {"list", "the locks that are held or waited for", cmd_list_help, cmd_list},
+    {"check", "is a fencing token still current?", cmd_check_help, cmd_check},
+    {"break", "take a lock away from its holder", cmd_break_help, cmd_break},
+    {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
+     cmd_cluster_status},
+};
+enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
+
+static const char help_head[] =
+    "Usage: netlock [OPTIONS] COMMAND [ARGUMENTS]\n"
+    "\n"
+    "Locks for processes on many machines, kept by a cluster of netlockd nodes.\n"
+    "\n"
+    "Commands ('netlock COMMAND --help' has the manual of each):\n";
+
+static const char help_tail[] =
+    "\n"
+    "Options, before or after the command:\n"
+    "  --servers LIST     nodes of the cluster, host:port,host:port,... Default:\n"
+    "                     $NETLOCK_SERVERS, or 127.0.0.1:7670\n"
+    "  --client-id ID     act as this client\n"
+    "  --timeout DUR      how long to look for a leader (10s)\n"
+    "  --json             print JSON for programs\n"
+    "  -v, --verbose      say on stderr what goes on, terminal or not\n"
+    "  -h, --help\n"
+    "  -V, --version\n"
+    "\n"
+    "A duration DUR is a number with ms, s, m, h or d; a plain number is seconds.\n"
+    "\n"
+    "Exit status:\n"
+    "    0  done\n"
+    "    1  somebody else holds the lock, the wait timed out, or it was not held\n"
+    "   64  the command line is wrong\n"
+    "   69  no leader could be reached, or the cluster has no quorum\n"
+    "   71  this machine: out of memory, cannot start a process\n"
+    "   76  what answers there is not a netlock server\n"
+    "   77  not allowed\n"
+    "   79  the lock was lost while the command ran\n"
+    "\n"
+    "Example: 'netlock run -n nightly -- /usr/local/bin/backup' runs the backup on\n"
+    "one machine of those whose cron started it at the same minute.\n";
+
+static int print_help(void)
+{
+    fputs(help_head, stdout);
+    for (int i = 0; i < COMMANDS_COUNT; i++) {
+        printf("  %-16s %s\n", commands[i].name, commands[i].summary);
+    }
+    fputs(help_tail, stdout);
+    return fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM;
+}
+
+/* How many words of @argv are the name of @command; 0: another command is meant. */
+static int match(const struct cli_command *command, int argc, char **argv)
+{
+    const char *space = strchr(command->name, ' ');
+    size_t bytes;
+
+    if (space == NULL) {
+        return strcmp(argv[0], command->name) == 0;
+    }
+    bytes = (size_t)(space - command->name);
+    if (argc < 2 || strlen(argv[0]) != bytes ||
+        strncmp(argv[0], command->name, bytes) != 0) {
+        return 0;
+    }
+    return strcmp(argv[1], space + 1) == 0 ? 2 : 0;
+}
+
+static int dispatch(struct cli *cli, int argc, char **argv)
+{
+    for (int i = 0; i < COMMANDS_COUNT; i++) {
+        int words = match(&commands[i], argc, argv);
+
+        if (words > 0) {
+            cli->command = &commands[i];
+            optind = 0; /* getopt starts anew, at argv[1] of what it is given */
+            return commands[i].run(cli, argc - words + 1, argv + words - 1);
+        }
+    }
+    if (argc == 1 && strcmp(argv[0], "cluster") == 0) {
+        cli_usage(cli, "cluster: which subcommand? 'cluster status'");
+    }
+    cli_usage(cli, "there is no command '%s%s%s'", argv[0], argc > 1 ? " " : "",
+              argc > 1 ? argv[1] : "");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"version", no_argument, NULL, 'V'}, CLI_LONG};
+    static const struct cli_command all = {.name = ""};
+    struct cli cli = {.command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS};
+    int option, status;
+
+    while ((option = cli_getopt(&cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {
+        if (option == 'h') {
+            return print_help();
+        }
+        if (option == 'V') {
+            puts("netlock " NETLOCK_VERSION);
+            return fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM;
+        }
+    }
+    if (optind == argc) {
+        cli_usage(&cli, "which command?");
+    }
+    status = dispatch(&cli, argc - optind, argv + optind);
+    if (fflush(stdout) != 0 && status == CLI_OK) {
+        cli_say("cannot write the output");
+        status = CLI_SYSTEM;
+    }
+    return status;
+}

@@ -1,0 +1,83 @@
+#include "cli_show.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+const char *show_type(enum netlock_type type)
+{
+    return type == NETLOCK_READ ? "read" : "write";
+}
+
+static const char *or_empty(const char *text)
+{
+    return text == NULL ? "" : text;
+}
+
+const char *show_owner(const struct netlock_holder *holder)
+{
+    const char *info = or_empty(holder->owner_info);
+
+    return *info == '\0' ? or_empty(holder->client_id) : info;
+}
+
+/* Compared here, not by asking as that client: its id may have a secret that only its process knows. */
+static bool is_own(const struct cli *cli, const struct netlock_holder *holder)
+{
+    const char *own = cli_shared_client_id(cli);
+
+    return own != NULL && strcmp(own, or_empty(holder->client_id)) == 0;
+}
+
+void show_holders(const struct cli *cli,
+                  const struct netlock_holder *holders,
+                  size_t count)
+{
+    static const char *const heading[] = {"TOKEN", "TYPE",      "SLOT",   "FOR",
+                                          "LEFT",  "CONNECTED", "CLIENT", "OWNER"};
+    struct text_table table = {.columns = sizeof heading / sizeof *heading};
+    char duration[TEXT_DURATION_BYTES];
+
+    for (size_t i = 0; i < table.columns; i++) {
+        text_table_add(&table, heading[i]);
+    }
+    for (const struct netlock_holder *holder = holders; holder < holders + count;
+         holder++) {
+        text_table_addf(&table, "%" PRIu64, holder->token);
+        text_table_add(&table, show_type(holder->type));
+        text_table_addf(&table, "%" PRIu32, holder->slot);
+        text_table_add(&table, text_duration(holder->since_ms, duration));
+        text_table_add(&table, text_duration(holder->remaining_ms, duration));
+        text_table_add(&table, holder->connected ? "yes" : "no");
+        text_table_addf(&table, "%s%s", or_empty(holder->client_id),
+                        is_own(cli, holder) ? " *" : "");
+        text_table_add(&table, or_empty(holder->owner_info));
+    }
+    text_table_print(&table, stdout);
+    text_table_release(&table);
+}
+
+void json_holders(struct json *json,
+                  const struct cli *cli,
+                  const struct netlock_holder *holders,
+                  size_t count)
+{
+    json_open_array(json, "holders");
+    for (const struct netlock_holder *holder = holders; holder < holders + count;
+         holder++) {
+        json_open_object(json, NULL);
+        json_string(json, "client_id", or_empty(holder->client_id));
+        json_bool(json, "own", is_own(cli, holder));
+        json_string(json, "owner_info", or_empty(holder->owner_info));
+        json_number(json, "token", holder->token);
+        json_string(json, "type", show_type(holder->type));
+        json_number(json, "slot", holder->slot);
+        json_string(json, "drop",
+                    holder->drop == NETLOCK_DROP_IGNORE ? "ignore" : "release");
+        json_bool(json, "connected", holder->connected);
+        json_number(json, "since_ms", holder->since_ms);
+        json_ms(json, "remaining_ms", holder->remaining_ms);
+        json_ms(json, "ttl_ms", holder->lock_timeout_ms);
+        json_close(json);
+    }
+    json_close(json);
+}

@@ -1,0 +1,26 @@
+/* cli_show.h - holders of a lock, as `status` and `list` show them. */
+#ifndef NETLOCK_CLI_SHOW_H
+#define NETLOCK_CLI_SHOW_H
+
+#include <stddef.h>
+
+#include "cli.h"
+#include "cli_text.h"
+
+const char *show_type(enum netlock_type type);
+
+/* A table with a heading, on stdout. The holds of the own client id are marked. */
+void show_holders(const struct cli *cli,
+                  const struct netlock_holder *holders,
+                  size_t count);
+
+/* The member "holders": an array of objects. */
+void json_holders(struct json *json,
+                  const struct cli *cli,
+                  const struct netlock_holder *holders,
+                  size_t count);
+
+/* Of one holder: its owner info, or the id of a client that gave none. */
+const char *show_owner(const struct netlock_holder *holder);
+
+#endif

@@ -1,0 +1,446 @@
+/* netlock cluster status - every node asked for itself, and whether their states are equal. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+#include "cli_text.h"
+
+const char cmd_cluster_help[] =
+    "Usage: netlock cluster status [OPTIONS]\n"
+    "\n"
+    "Ask every node of --servers, and every member they name, about itself.\n"
+    "\n"
+    "      --verify    let all nodes hash their state at the same place of the log and\n"
+    "                  compare the hashes\n"
+    "\n"
+    "and the options of 'netlock --help'; --timeout also bounds the waiting of "
+    "--verify.\n"
+    "\n"
+    "NODE        its number; '-': not reached, and not named by a member\n"
+    "ROLE        'leader' serves; 'elected' is about to; or follower, candidate\n"
+    "COMMIT, APPLIED, LAG\n"
+    "            places in the log; LAG is what a node has yet to apply of what any "
+    "node\n"
+    "            knows to be committed\n"
+    "CHECKPOINT  with --verify: the hash of the node's state, and at which place\n"
+    "\n"
+    "Exit status: 0 a leader serves, and the states are equal as far as they were\n"
+    "compared; 1 --verify found different states (a defect: stop writing, keep the data\n"
+    "directories); 69 no leader serves, or a reachable node did not hash its state in\n"
+    "time; else as in 'netlock --help'.\n"
+    "\n"
+    "Examples:\n"
+    "  netlock cluster status --verify\n"
+    "  netlock cluster status --json | jq '[.nodes[].lag_entries] | max'\n";
+
+enum { NODES_MAX = 64, ADDRESS_BYTES = 300, ASK_MS = 2000, POLL_MS = 50 };
+
+struct node {
+    char address[ADDRESS_BYTES];
+    uint64_t node_id; /* as a member's entry says; 0: only an address of --servers */
+    int rv;           /* of asking; 0: status is there */
+    struct netlock_node_status status;
+};
+
+struct survey {
+    const struct cli *cli;
+    struct node nodes[NODES_MAX];
+    size_t count;
+    uint64_t commit_max;
+};
+
+enum verdict { VERDICT_EQUAL, VERDICT_DIFFERENT, VERDICT_UNKNOWN, VERDICT_NO_LEADER };
+struct verification {
+    enum verdict verdict;
+    uint64_t index, hash;
+    size_t compared;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- asking ---- */
+
+static uint32_t ask_ms(const struct survey *survey)
+{
+    return survey->cli->timeout_ms < ASK_MS ? survey->cli->timeout_ms : ASK_MS;
+}
+
+static void ask(const struct survey *survey, struct node *node)
+{
+    if (node->rv == 0) {
+        netlock_node_status_release(&node->status);
+    }
+    node->rv = netlock_node_status(node->address, ask_ms(survey), false, &node->status);
+    if (node->rv == 0) {
+        node->node_id = node->status.node_id;
+    }
+}
+
+static struct node *
+find_node(struct survey *survey, const char *address, uint64_t node_id)
+{
+    for (struct node *node = survey->nodes; node < survey->nodes + survey->count;
+         node++) {
+        if (strcmp(node->address, address) == 0 ||
+            (node_id != 0 && node->node_id == node_id)) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+/* One node may go by several addresses (a name, a number, another port behind a balancer): whoever
+ * answers with a number that we have is not listed twice. */
+static void
+add_node(struct survey *survey, const char *address, size_t bytes, uint64_t node_id)
+{
+    struct node *node = &survey->nodes[survey->count], *known;
+
+    if (bytes == 0 || bytes >= sizeof node->address || survey->count == NODES_MAX) {
+        return;
+    }
+    *node = (struct node){.rv = -NETLOCK_EUNREACHABLE};
+    memcpy(node->address, address, bytes);
+    known = find_node(survey, node->address, node_id);
+    if (known != NULL) {
+        known->node_id = known->node_id == 0 ? node_id : known->node_id;
+        return;
+    }
+    ask(survey, node);
+    if (node->rv != 0) {
+        node->node_id = node_id;
+    } else if (find_node(survey, "", node->node_id) != NULL) {
+        netlock_node_status_release(&node->status);
+        return;
+    } else if (node->status.commit_index > survey->commit_max) {
+        survey->commit_max = node->status.commit_index;
+    }
+    survey->count++;
+}
+
+static void ask_everybody(struct survey *survey)
+{
+    const char *list = survey->cli->servers;
+
+    if (list == NULL) {
+        list = getenv("NETLOCK_SERVERS");
+    }
+    if (list == NULL || *list == '\0') {
+        list = "127.0.0.1:7670";
+    }
+    while (*list != '\0') {
+        size_t bytes = strcspn(list, ", ");
+
+        add_node(survey, list, bytes, 0);
+        list += bytes;
+        list += strspn(list, ", ");
+    }
+    /* The list grows while we walk it, by members that only the new ones know. */
+    for (size_t i = 0; i < survey->count; i++) {
+        for (size_t m = 0;
+             survey->nodes[i].rv == 0 && m < survey->nodes[i].status.members_count; m++) {
+            const struct netlock_member *member = &survey->nodes[i].status.members[m];
+
+            if (member->client_address != NULL) {
+                add_node(survey, member->client_address, strlen(member->client_address),
+                         member->node_id);
+            }
+        }
+    }
+}
+
+/* Two may say that they serve, for the moment until the old one notices: the higher term is right. */
+static struct node *find_leader(struct survey *survey)
+{
+    struct node *leader = NULL;
+
+    for (struct node *node = survey->nodes; node < survey->nodes + survey->count;
+         node++) {
+        if (node->rv == 0 && node->status.role == NETLOCK_SERVING &&
+            (leader == NULL || node->status.term > leader->status.term)) {
+            leader = node;
+        }
+    }
+    return leader;
+}
+
+/* ---- verifying ---- */
+
+/* Ask @node until it has hashed its state at @index, or later, or the time is up. */
+static bool
+reach(const struct survey *survey, struct node *node, uint64_t index, uint64_t until_ms)
+{
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+
+    for (;;) {
+        ask(survey, node);
+        if (node->rv != 0 || node->status.checkpoint_index >= index) {
+            return node->rv == 0;
+        }
+        if (now_ms() >= until_ms) {
+            return false;
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
+static struct verification verify(struct survey *survey)
+{
+    const uint64_t until_ms = now_ms() + survey->cli->timeout_ms;
+    struct verification result = {.verdict = VERDICT_NO_LEADER};
+    struct netlock_node_status taken;
+    struct node *leader = find_leader(survey);
+
+    if (leader == NULL || netlock_node_status(leader->address, survey->cli->timeout_ms,
+                                              true, &taken) != 0) {
+        return result;
+    }
+    result.verdict = VERDICT_EQUAL;
+    result.index = taken.checkpoint_index;
+    result.hash = taken.checkpoint_hash;
+    netlock_node_status_release(&taken);
+    for (size_t i = 0; i < survey->count; i++) {
+        struct node *node = &survey->nodes[i];
+
+        if (node->rv != 0) {
+            continue; /* shown as unreachable, and not counted */
+        }
+        if (!reach(survey, node, result.index, until_ms) ||
+            node->status.checkpoint_index != result.index) {
+            /* Or somebody else took a checkpoint meanwhile: theirs tells nothing about ours. */
+            result.verdict = VERDICT_UNKNOWN;
+            return result;
+        }
+        if (node->status.checkpoint_hash != result.hash) {
+            result.verdict = VERDICT_DIFFERENT;
+            return result;
+        }
+        result.compared++;
+    }
+    return result;
+}
+
+/* ---- showing ---- */
+
+static const char *role_word(enum netlock_role role)
+{
+    switch (role) {
+    case NETLOCK_FOLLOWER:
+        return "follower";
+    case NETLOCK_CANDIDATE:
+        return "candidate";
+    case NETLOCK_LEADER:
+        return "elected";
+    case NETLOCK_SERVING:
+        return "leader";
+    }
+    return "unknown";
+}
+
+static const char *verdict_word(enum verdict verdict)
+{
+    switch (verdict) {
+    case VERDICT_EQUAL:
+        return "EQUAL";
+    case VERDICT_DIFFERENT:
+        return "DIFFERENT";
+    case VERDICT_UNKNOWN:
+        return "UNKNOWN";
+    case VERDICT_NO_LEADER:
+        return "NO LEADER";
+    }
+    return "UNKNOWN";
+}
+
+static uint64_t lag_of(const struct survey *survey, const struct node *node)
+{
+    return survey->commit_max > node->status.applied_index
+               ? survey->commit_max - node->status.applied_index
+               : 0;
+}
+
+static void add_row(struct text_table *table,
+                    const struct survey *survey,
+                    const struct node *node,
+                    bool verified)
+{
+    const struct netlock_node_status *status = &node->status;
+    char duration[TEXT_DURATION_BYTES];
+
+    if (node->node_id == 0) {
+        text_table_add(table, "-");
+    } else {
+        text_table_addf(table, "%" PRIu64, node->node_id);
+    }
+    text_table_add(table, node->address);
+    if (node->rv != 0) {
+        text_table_add(table, "unreachable");
+        for (int i = 0; i < 7; i++) {
+            text_table_add(table, "-");
+        }
+        return;
+    }
+    text_table_add(table, role_word(status->role));
+    text_table_addf(table, "%" PRIu64, status->term);
+    text_table_addf(table, "%" PRIu64, status->commit_index);
+    text_table_addf(table, "%" PRIu64, status->applied_index);
+    text_table_addf(table, "%" PRIu64, lag_of(survey, node));
+    text_table_addf(table, "%" PRIu64, status->connections);
+    text_table_add(table, text_duration(status->uptime_ms, duration));
+    if (verified) {
+        text_table_addf(table, "%016" PRIx64 " at %" PRIu64, status->checkpoint_hash,
+                        status->checkpoint_index);
+    } else {
+        text_table_add(table, "-");
+    }
+}
+
+static void print_table(struct survey *survey, const struct verification *verification)
+{
+    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "TERM",
+                                          "COMMIT", "APPLIED",   "LAG",  "CONNECTIONS",
+                                          "UPTIME", "CHECKPOINT"};
+    struct text_table table = {.columns = sizeof heading / sizeof *heading};
+    const struct node *leader = find_leader(survey);
+
+    for (size_t i = 0; i < table.columns; i++) {
+        text_table_add(&table, heading[i]);
+    }
+    for (size_t i = 0; i < survey->count; i++) {
+        add_row(&table, survey, &survey->nodes[i], verification != NULL);
+    }
+    text_table_print(&table, stdout);
+    text_table_release(&table);
+    if (leader != NULL) {
+        const struct netlock_node_status *status = &leader->status;
+        char *cluster_id =
+            text_escape(status->cluster_id == NULL ? "" : status->cluster_id);
+
+        printf("cluster %s: %" PRIu64 " locks, %" PRIu64 " holds, %" PRIu64
+               " waits, %" PRIu64 " clients; last token %" PRIu64 "\n",
+               cluster_id, status->locks, status->holds, status->waits, status->clients,
+               status->last_token);
+        free(cluster_id);
+    } else {
+        puts("no leader serves");
+    }
+    if (verification != NULL && verification->verdict == VERDICT_EQUAL) {
+        printf("EQUAL: %zu of %zu nodes have the same state at %" PRIu64 "\n",
+               verification->compared, survey->count, verification->index);
+    } else if (verification != NULL) {
+        puts(verdict_word(verification->verdict));
+    }
+}
+
+static void
+add_object(struct json *json, const struct survey *survey, const struct node *node)
+{
+    const struct netlock_node_status *status = &node->status;
+    char hash[17];
+
+    json_open_object(json, NULL);
+    json_number(json, "node_id", node->node_id);
+    json_string(json, "address", node->address);
+    json_bool(json, "reachable", node->rv == 0);
+    if (node->rv == 0) {
+        snprintf(hash, sizeof hash, "%016" PRIx64, status->checkpoint_hash);
+        json_string(json, "role", role_word(status->role));
+        json_string(json, "cluster_id", status->cluster_id);
+        json_string(json, "server", status->server);
+        json_number(json, "term", status->term);
+        json_number(json, "leader_id", status->leader_id);
+        json_number(json, "commit_index", status->commit_index);
+        json_number(json, "applied_index", status->applied_index);
+        json_number(json, "last_index", status->last_index);
+        json_number(json, "lag_entries", lag_of(survey, node));
+        json_number(json, "cluster_time_ms", status->cluster_time_ms);
+        json_number(json, "checkpoint_index", status->checkpoint_index);
+        json_string(json, "checkpoint_hash", hash);
+        json_number(json, "locks", status->locks);
+        json_number(json, "holds", status->holds);
+        json_number(json, "waits", status->waits);
+        json_number(json, "clients", status->clients);
+        json_number(json, "connections", status->connections);
+        json_number(json, "uptime_ms", status->uptime_ms);
+        json_number(json, "last_token", status->last_token);
+    } else {
+        json_string(json, "error", netlock_strerror(node->rv));
+    }
+    json_close(json);
+}
+
+static void print_json(struct survey *survey, const struct verification *verification)
+{
+    const struct node *leader = find_leader(survey);
+    struct json json = {.out = stdout};
+
+    json_open_object(&json, NULL);
+    if (leader != NULL) {
+        json_number(&json, "leader_id", leader->node_id);
+    } else {
+        json_null(&json, "leader_id");
+    }
+    json_open_array(&json, "nodes");
+    for (size_t i = 0; i < survey->count; i++) {
+        add_object(&json, survey, &survey->nodes[i]);
+    }
+    json_close(&json);
+    if (verification != NULL) {
+        json_open_object(&json, "verify");
+        json_string(&json, "verdict", verdict_word(verification->verdict));
+        json_number(&json, "index", verification->index);
+        json_number(&json, "compared", verification->compared);
+        json_close(&json);
+    }
+    json_close(&json);
+}
+
+static int exit_status(struct survey *survey, const struct verification *verification)
+{
+    if (verification != NULL && verification->verdict == VERDICT_DIFFERENT) {
+        return CLI_CONFLICT;
+    }
+    if (find_leader(survey) == NULL) {
+        return CLI_UNAVAILABLE;
+    }
+    return verification == NULL || verification->verdict == VERDICT_EQUAL
+               ? CLI_OK
+               : CLI_UNAVAILABLE;
+}
+
+int cmd_cluster_status(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = {{"verify", no_argument, NULL, CLI_OPTION_OWN},
+                                          CLI_LONG};
+    struct verification verification, *verified = NULL;
+    struct survey survey = {.cli = cli};
+    int status;
+
+    while (cli_getopt(cli, argc, argv, CLI_SHORT, longs) != -1) {
+        verified = &verification;
+    }
+    if (optind != argc) {
+        cli_usage(cli, "unexpected '%s'", argv[optind]);
+    }
+    ask_everybody(&survey);
+    if (verified != NULL) {
+        verification = verify(&survey);
+    }
+    (cli->json ? print_json : print_table)(&survey, verified);
+    status = exit_status(&survey, verified);
+    for (size_t i = 0; i < survey.count; i++) {
+        if (survey.nodes[i].rv == 0) {
+            netlock_node_status_release(&survey.nodes[i].status);
+        }
+    }
+    return status;
+}

@@ -1,0 +1,182 @@
+/* netlock list - the locks of the cluster, page by page. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "cli_show.h"
+#include "cli_text.h"
+
+const char cmd_list_help[] =
+    "Usage: netlock list [OPTIONS] [PREFIX]\n"
+    "\n"
+    "List the locks that are held or waited for, in the order of their names, if their\n"
+    "name starts with PREFIX.\n"
+    "\n"
+    "      --max N    stop after N locks (all)\n"
+    "\n"
+    "and the options of 'netlock --help'. The list is asked for in pages, each as new "
+    "as\n"
+    "its question; locks that come and go between two pages may be missing.\n"
+    "\n"
+    "HOLDERS    how many hold it, and of how many with a counting lock\n"
+    "WAITING    length of the queue\n"
+    "FOR, LEFT  of the oldest hold: how long it is held, and until it ends by itself\n"
+    "OWNER      of the oldest hold\n"
+    "\n"
+    "Exit status: 0 listed, even if there are none; else as in 'netlock --help'.\n"
+    "\n"
+    "Examples:\n"
+    "  netlock list cron.\n"
+    "  netlock list --json | jq -r '.[] | select(.queue_length > 10) | .name'\n";
+
+enum { PAGE_MAX = 1000 };
+
+/* Where the rows go: a table or an array. */
+struct sheet {
+    const struct cli *cli;
+    struct text_table table;
+    struct json json;
+};
+
+static void add_row(struct text_table *table, const struct netlock_lock_item *item)
+{
+    char duration[TEXT_DURATION_BYTES];
+    const struct netlock_holder *first =
+        item->holders_shown > 0 ? &item->holders[0] : NULL;
+
+    text_table_add(table, item->name);
+    text_table_add(table, show_type(item->type));
+    if (item->limit > 1) {
+        text_table_addf(table, "%" PRIu32 "/%" PRIu32, item->holders_count, item->limit);
+    } else {
+        text_table_addf(table, "%" PRIu32, item->holders_count);
+    }
+    text_table_addf(table, "%" PRIu32, item->queue_length);
+    text_table_add(table, first == NULL ? "-" : text_duration(first->since_ms, duration));
+    text_table_add(table,
+                   first == NULL ? "-" : text_duration(first->remaining_ms, duration));
+    text_table_add(table, first == NULL ? "-" : show_owner(first));
+}
+
+static void add_object(struct sheet *sheet, const struct netlock_lock_item *item)
+{
+    struct json *json = &sheet->json;
+
+    json_open_object(json, NULL);
+    json_string(json, "name", item->name);
+    json_string(json, "type", show_type(item->type));
+    json_number(json, "limit", item->limit);
+    json_number(json, "holders_count", item->holders_count);
+    json_number(json, "queue_length", item->queue_length);
+    json_holders(json, sheet->cli, item->holders, item->holders_shown);
+    json_close(json);
+}
+
+static void add_page(struct sheet *sheet, const struct netlock_lock_list *page)
+{
+    for (size_t i = 0; i < page->count; i++) {
+        if (sheet->cli->json) {
+            add_object(sheet, &page->items[i]);
+        } else {
+            add_row(&sheet->table, &page->items[i]);
+        }
+    }
+}
+
+/* Ask for page after page until @max locks are on the sheet. */
+static int
+add_pages(struct sheet *sheet, struct netlock *nl, const char *prefix, uint64_t max)
+{
+    char after[NETLOCK_NAME_BYTES_MAX + 1] = "";
+    bool more = true;
+
+    while (more && max > 0) {
+        struct netlock_lock_list page;
+        uint32_t ask = max < PAGE_MAX ? (uint32_t)max : PAGE_MAX;
+        int rv =
+            netlock_list_locks(nl, prefix, *after == '\0' ? NULL : after, ask, &page);
+
+        if (rv != 0) {
+            return rv;
+        }
+        add_page(sheet, &page);
+        max -= page.count < max ? page.count : max;
+        more = page.more && page.count > 0;
+        if (more) {
+            snprintf(after, sizeof after, "%s", page.items[page.count - 1].name);
+        }
+        netlock_lock_list_release(&page);
+    }
+    return 0;
+}
+
+static void open_sheet(struct sheet *sheet)
+{
+    static const char *const heading[] = {"NAME", "TYPE", "HOLDERS", "WAITING",
+                                          "FOR",  "LEFT", "OWNER"};
+
+    if (sheet->cli->json) {
+        json_open_array(&sheet->json, NULL);
+        return;
+    }
+    sheet->table.columns = sizeof heading / sizeof *heading;
+    for (size_t i = 0; i < sheet->table.columns; i++) {
+        text_table_add(&sheet->table, heading[i]);
+    }
+}
+
+static void print_sheet(struct sheet *sheet)
+{
+    if (sheet->cli->json) {
+        json_close(&sheet->json);
+    } else if (sheet->table.cells_count > sheet->table.columns) {
+        text_table_print(&sheet->table, stdout);
+    }
+}
+
+int cmd_list(struct cli *cli, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"max", required_argument, NULL, CLI_OPTION_OWN}, CLI_LONG};
+    struct sheet sheet = {.cli = cli};
+    struct netlock *nl;
+    uint64_t max = UINT64_MAX;
+    char *json_text = NULL;
+    size_t json_bytes;
+    int rv;
+
+    while (cli_getopt(cli, argc, argv, CLI_SHORT, longs) != -1) {
+        max = cli_number(cli, "--max", optarg, 1, UINT64_MAX);
+    }
+    if (argc - optind > 1) {
+        cli_usage(cli, "one prefix at a time");
+    }
+    rv = cli_open(cli, &nl);
+    if (rv != 0) {
+        return rv;
+    }
+    /* Collected first: an error on the second page must not leave half an array on stdout. */
+    sheet.json.out = open_memstream(&json_text, &json_bytes);
+    if (sheet.json.out == NULL) {
+        netlock_close(nl);
+        return cli_fail(cli, NULL, NULL, -ENOMEM);
+    }
+    open_sheet(&sheet);
+    rv = add_pages(&sheet, nl, argv[optind], max);
+    if (rv == 0) {
+        print_sheet(&sheet);
+    } else {
+        rv = cli_fail(cli, nl, NULL, rv);
+    }
+    fclose(sheet.json.out);
+    if (rv == 0) {
+        fwrite(json_text, 1, json_bytes, stdout);
+    }
+    free(json_text);
+    text_table_release(&sheet.table);
+    netlock_close(nl);
+    return rv;
+}
