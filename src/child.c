@@ -69,7 +69,6 @@ int child_start(struct child *child,
         _exit(128 + SIGKILL); /* it died before we asked to be told */
     }
     prepare(arg);
-    signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, signals, NULL);
     exec_command(argv);
 }

@@ -32,10 +32,11 @@ const char cmd_run_help[] =
     "  -w, --wait DUR        wait at most so long, then exit 1; '-w 0' is -n\n"
     "  -E, --conflict-exit-code N\n"
     "                        exit N instead of 1 in these two cases\n"
-    "      --ttl DUR         the cluster frees the lock when it has not heard of this\n"
-    "                        process for so long (30s). It is refreshed all the time;\n"
-    "                        a shorter one frees the lock of a dead machine earlier,\n"
-    "                        a longer one survives longer network failures\n"
+    "      --ttl DUR         the lock ends when it was not refreshed for so long (30s).\n"
+    "                        That is done all the time; a --ttl below the cluster's "
+    "grace\n"
+    "                        for lost clients (10s as shipped) frees the lock of a dead\n"
+    "                        machine earlier, but also that of a slow network\n"
     "      --limit N         a counting lock: N may hold it at once. All its users\n"
     "                        must name the same N\n"
     "      --on-lost WHAT    when the lock is lost while COMMAND runs: 'term' (default)\n"
@@ -57,13 +58,13 @@ const char cmd_run_help[] =
     "given back only when no process of the group is left. A process that leaves the\n"
     "group (a daemon) is not waited for.\n"
     "\n"
-    "A lock is lost when the cluster cannot be reached for the whole --ttl, counted on\n"
-    "this machine's clock from the last refresh that came through, or when an operator\n"
-    "breaks it. Then somebody else may have it, so 'term' means SIGKILL, at once.\n"
-    "If netlock itself is killed by SIGKILL, the kernel kills COMMAND (but not "
-    "COMMAND's\n"
-    "own children, and not set-user-ID programs). A job stopped with ctrl-Z does not\n"
-    "refresh its lock: continued after more than --ttl, it is killed.\n"
+    "A lock is lost when the cluster cannot be reached for --ttl, or for its grace for\n"
+    "lost clients if that is shorter, counted on this machine's clock from the last\n"
+    "question that was answered; or when an operator breaks it. Then somebody else may\n"
+    "have it, so 'term' means SIGKILL, at once. If netlock itself is killed by SIGKILL,\n"
+    "the kernel kills COMMAND (but not COMMAND's own children, and not set-user-ID\n"
+    "programs). A job stopped with ctrl-Z does not refresh its lock: continued after\n"
+    "that time, it is killed.\n"
     "\n"
     "Exit status: that of COMMAND; 128 + N if signal N killed it; 126 or 127 if it\n"
     "cannot be executed or found; 1 (or -E) for a conflict; 64, 69, 71, 76, 77 as in\n"
@@ -200,7 +201,6 @@ static int open_descriptors(struct run *run)
     sigset_t set, blocked;
 
     signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would hide the child's status */
-    signal(SIGPIPE, SIG_IGN); /* stderr may be closed before the command is through */
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
         struct sigaction inherited;
@@ -212,6 +212,7 @@ static int open_descriptors(struct run *run)
         }
     }
     blocked = set;
+    sigaddset(&blocked, SIGPIPE); /* stderr may be closed before the command is through */
     sigaddset(&blocked,
               SIGTTOU); /* so that we may take the terminal back from the background */
     sigdelset(&blocked,
