@@ -76,7 +76,7 @@ void model_apply(struct model *model, const struct fsm_command *command);
 /* Like fsm_dump(); the digest of the root is left 0. */
 void model_dump(const struct model *model, fsm_record_cb cb, void *arg);
 
-/* ---- shared by the two files of the model ----------------------------------------------------- */
+/* ---- shared by the files of the model ----------------------------------------------------- */
 
 const char *model_name(struct model *model, struct fsm_str name);
 struct fsm_str model_str(const char *name);
@@ -105,6 +105,36 @@ void model_show_holders(struct model *model,
                         uint32_t max);
 void model_tell(struct model *model, struct fsm_event event);
 void model_answer(struct model *model, struct fsm_event event);
+
+struct model_claim *model_next_of_client(const struct model *model,
+                                         const char *client,
+                                         bool waiting,
+                                         uint64_t after);
+uint64_t model_later(uint64_t now_ms, uint64_t duration_ms);
+void model_end_hold(struct model *model, struct model_claim *hold);
+void model_restart(struct model *model, struct model_claim *hold);
+void model_tell_granted(struct model *model, const struct model_claim *hold, bool answer);
+void model_forget(struct model_client *client, int which);
+int model_remembered(const struct model_client *client, const char *lock, uint64_t token);
+void model_become_hold(struct model *model, struct model_claim *claim);
+void model_become_write(struct model *model, struct model_claim *hold);
+bool model_fits(struct model *model,
+                const char *client,
+                const char *lock,
+                enum fsm_type type);
+void model_time_out(struct model *model, struct model_claim *wait);
+void model_cancel(struct model *model, struct model_claim *wait);
+void model_pump(struct model *model, const char *lock, const struct model_claim *asked);
+void model_end_client_if_done(struct model *model, const char *id);
+void model_go(struct model *model, struct model_client *client, bool asked);
+void model_deny(struct model *model, enum fsm_deny reason, const char *limit_name);
+void model_deny_showing(struct model *model, enum fsm_deny reason, const char *lock);
+void model_attach(struct model *model);
+void model_detach(struct model *model);
+void model_command_lock(struct model *model);
+void model_refresh(struct model *model);
+void model_release(struct model *model);
+void model_force_release(struct model *model);
 
 void model_status(struct model *model);
 void model_check_token(struct model *model);
