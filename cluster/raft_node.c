@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -530,11 +531,20 @@ static void compare_membership(const struct raft_node *node)
     }
 }
 
+/* libuv writes to sockets whose other end may be gone. */
+static bool broken_pipes_do_not_kill(void)
+{
+    struct sigaction action;
+
+    return sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler != SIG_DFL;
+}
+
 int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERROR_BYTES])
 {
     const char *doubtful = datadir_doubtful_fs(node->dir);
 
     assert(!node->running && !node->closing);
+    assert(broken_pipes_do_not_kill());
     if (doubtful != NULL) {
         node_log(node, LOG_WARNING,
                  "data directory %s is on %s: acknowledged locks may be lost with the "

@@ -75,7 +75,8 @@ int raft_node_new(struct raft_node **ret,
                   const struct replica_host *host,
                   char ret_error[static RAFT_NODE_ERROR_BYTES]);
 
-/* Load snapshot and log (blocks), then listen and take part in elections. Returns 0, or a
+/* The process must not have SIGPIPE at its default; asserted.
+ * Load snapshot and log (blocks), then listen and take part in elections. Returns 0, or a
  * negative errno and one line in @ret_error: -EADDRINUSE and other failures to listen,
  * -EUCLEAN for a damaged log, -ENOSPC, -EIO. After a failure the node must be closed, as
  * after success. */
