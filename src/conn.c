@@ -1,1 +1,438 @@
-#include "raft_node.h"
+#include "conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "frame.h"
+#include "xalloc.h"
+
+enum {
+    OUT_KEPT_BYTES_MAX =
+        65536, /* between two turns; one large answer must not be paid for ever */
+    /* How a peer that vanished without a word is found. Plain clients cannot be pinged. */
+    KEEPALIVE_IDLE_S = 5,
+    KEEPALIVE_INTERVAL_S = 2,
+    KEEPALIVE_COUNT = 3,
+    USER_TIMEOUT_MS = 10000,
+};
+
+/* ---- time ---- */
+
+static uint64_t now_ms(const struct conn *conn)
+{
+    return uv_now(conn->tcp.loop);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t deadline_ms(const struct conn *conn)
+{
+    uint64_t deadline = UINT64_MAX;
+
+    if (conn->finishing) {
+        return conn->read_ms + conn->host->frame_timeout_ms;
+    }
+    if (!conn->reading) {
+        return UINT64_MAX;
+    }
+    if (!conn->had_frame) {
+        deadline = conn->opened_ms + conn->host->frame_timeout_ms;
+    }
+    if (conn->incomplete_ms != 0) {
+        deadline = earlier(deadline, conn->incomplete_ms + conn->host->frame_timeout_ms);
+    }
+    if (conn->heartbeat_ms != 0) {
+        deadline = earlier(deadline, conn->read_ms + conn->heartbeat_ms);
+    }
+    return deadline;
+}
+
+static void on_timer(uv_timer_t *timer);
+
+/* The timer may fire early, never late: deadlines that move away leave it as it is. */
+static void arm(struct conn *conn)
+{
+    uint64_t deadline = deadline_ms(conn);
+    uint64_t now = now_ms(conn);
+
+    if (conn->closing || deadline == UINT64_MAX) {
+        return;
+    }
+    uint64_t left = deadline > now ? deadline - now : 0;
+    if (!uv_is_active((uv_handle_t *)&conn->timer) ||
+        uv_timer_get_due_in(&conn->timer) > left) {
+        uv_timer_start(&conn->timer, on_timer, left, 0);
+    }
+}
+
+static const char *silence(const struct conn *conn)
+{
+    if (!conn->had_frame) {
+        return "no message came";
+    }
+    return conn->incomplete_ms != 0 &&
+                   now_ms(conn) >= conn->incomplete_ms + conn->host->frame_timeout_ms
+               ? "a message did not get finished"
+               : "no heartbeat";
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct conn *conn = timer->data;
+
+    if (now_ms(conn) < deadline_ms(conn)) {
+        arm(conn);
+    } else if (conn->finishing) {
+        conn_close(conn);
+    } else {
+        conn->host->on_broken(conn, silence(conn));
+    }
+}
+
+/* ---- input ---- */
+
+static void stop_reading(struct conn *conn)
+{
+    if (conn->reading) {
+        uv_read_stop((uv_stream_t *)&conn->tcp);
+        conn->reading = false;
+    }
+}
+
+/* Give frames to the owner as long as it takes them. Returns how many bytes were used up. */
+static size_t take_frames(struct conn *conn, const uint8_t *data, size_t len)
+{
+    size_t used = 0;
+
+    conn->taking = true;
+    while (!conn->closing && !conn->finishing) {
+        const uint8_t *payload;
+        size_t payload_len;
+        int size = frame_next(data + used, len - used, &payload, &payload_len);
+        if (size < 0) {
+            stop_reading(conn);
+            conn->at_end = conn->ended = true;
+            conn->host->on_oversize(conn);
+            break;
+        }
+        if (size == 0) {
+            break;
+        }
+        if (payload_len != 0 &&
+            conn->host->on_frame(conn, payload, payload_len) == CONN_LATER) {
+            conn->put_off = true;
+            break;
+        }
+        conn->had_frame = true;
+        conn->incomplete_ms = 0;
+        used += (size_t)size;
+    }
+    conn->taking = false;
+    return used;
+}
+
+static void keep_input(struct conn *conn, const uint8_t *data, size_t len)
+{
+    if (len == 0) {
+        return;
+    }
+    if (conn->in_start != 0) {
+        conn->in_len -= conn->in_start;
+        memmove(conn->in, conn->in + conn->in_start, conn->in_len);
+        conn->in_start = 0;
+    }
+    if (conn->in_capacity - conn->in_len < len) {
+        size_t capacity = conn->in_capacity != 0 ? conn->in_capacity : 1024;
+        while (capacity - conn->in_len < len) {
+            capacity *= 2;
+        }
+        conn->in = xrealloc(conn->in, capacity);
+        conn->in_capacity = capacity;
+    }
+    memcpy(conn->in + conn->in_len, data, len);
+    conn->in_len += len;
+}
+
+static void forget_input(struct conn *conn)
+{
+    free(conn->in);
+    conn->in = NULL;
+    conn->in_start = conn->in_len = conn->in_capacity = 0;
+}
+
+static void take_kept(struct conn *conn)
+{
+    conn->in_start +=
+        take_frames(conn, conn->in + conn->in_start, conn->in_len - conn->in_start);
+    if (conn->in_start == conn->in_len) {
+        forget_input(conn);
+    }
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
+{
+    struct conn *conn = handle->data;
+
+    (void)suggested;
+    *ret = uv_buf_init((char *)conn->host->read_buffer, CONN_READ_BYTES);
+}
+
+/* After frames were taken: read on, or not, or tell that this was all. */
+static void go_on(struct conn *conn);
+
+static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
+{
+    struct conn *conn = stream->data;
+
+    if (got == 0) {
+        return;
+    }
+    if (got == UV_EOF) {
+        stop_reading(conn);
+        conn->at_end = true;
+        go_on(conn);
+        return;
+    }
+    if (got < 0) {
+        stop_reading(conn);
+        conn->host->on_broken(conn, uv_err_name((int)got));
+        return;
+    }
+    conn->read_ms = now_ms(conn);
+    const uint8_t *data = (const uint8_t *)buf->base;
+    if (conn->in_len == 0) {
+        size_t used = take_frames(conn, data, (size_t)got);
+        keep_input(conn, data + used, (size_t)got - used);
+    } else {
+        keep_input(conn, data, (size_t)got);
+        take_kept(conn);
+    }
+    go_on(conn);
+}
+
+static void go_on(struct conn *conn)
+{
+    if (conn->closing || conn->finishing) {
+        return;
+    }
+    if (conn->put_off) {
+        stop_reading(conn);
+        return;
+    }
+    if (conn->at_end) {
+        if (!conn->ended) {
+            conn->ended = true;
+            conn->host->on_end(conn);
+        }
+        return;
+    }
+    if (conn->in_len != 0 && conn->incomplete_ms == 0) {
+        conn->incomplete_ms = now_ms(conn);
+    }
+    if (!conn->reading) {
+        conn->read_ms = now_ms(conn); /* silence is counted only while we listen */
+        conn->incomplete_ms = conn->in_len != 0 ? now_ms(conn) : 0;
+        int rv = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
+        if (rv != 0) {
+            conn->host->on_broken(conn, uv_err_name(rv));
+            return;
+        }
+        conn->reading = true;
+    }
+    arm(conn);
+}
+
+void conn_resume(struct conn *conn)
+{
+    assert(!conn->taking);
+    if (conn->closing || conn->finishing || !conn->put_off) {
+        return;
+    }
+    conn->put_off = false;
+    take_kept(conn);
+    go_on(conn);
+}
+
+void conn_set_heartbeat(struct conn *conn, uint64_t heartbeat_ms)
+{
+    conn->heartbeat_ms = heartbeat_ms;
+    arm(conn);
+}
+
+/* ---- output ---- */
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct conn *conn = write->data;
+
+    conn->sending.len = 0;
+    if (conn->closing) {
+        return;
+    }
+    if (status == 0) {
+        conn_flush(conn);
+    } else if (conn->finishing) {
+        conn_close(conn);
+    } else {
+        conn->host->on_broken(conn, uv_err_name(status));
+    }
+}
+
+static void out_emptied(struct conn *conn)
+{
+    conn->out.len = 0;
+    if (conn->out.capacity > OUT_KEPT_BYTES_MAX) {
+        free(conn->out.data);
+        conn->out = (struct wire_buf){0};
+    }
+}
+
+/* What the socket does not take at once: into the other buffer, under way. */
+static int write_rest(struct conn *conn, size_t written)
+{
+    struct wire_buf empty = conn->sending;
+
+    conn->sending = conn->out;
+    conn->out = empty;
+    out_emptied(conn);
+    uv_buf_t rest = uv_buf_init((char *)conn->sending.data + written,
+                                (unsigned)(conn->sending.len - written));
+    conn->write.data = conn;
+    int rv = uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &rest, 1, on_written);
+    if (rv != 0) {
+        conn->sending.len = 0;
+    }
+    return rv;
+}
+
+/* Returns 0 or a negative errno. */
+static int write_some(struct conn *conn)
+{
+    if (conn->closing || conn->sending.len != 0 || conn->out.len == 0) {
+        return 0;
+    }
+    uv_buf_t all = uv_buf_init((char *)conn->out.data, (unsigned)conn->out.len);
+    int written = uv_try_write((uv_stream_t *)&conn->tcp, &all, 1);
+    if (written < 0 && written != UV_EAGAIN) {
+        return written;
+    }
+    if (written > 0 && (size_t)written == conn->out.len) {
+        out_emptied(conn);
+        return 0;
+    }
+    return write_rest(conn, written > 0 ? (size_t)written : 0);
+}
+
+void conn_flush(struct conn *conn)
+{
+    int rv = write_some(conn);
+
+    if (conn->closing) {
+        return;
+    }
+    if (conn->finishing && (rv != 0 || conn->out.len + conn->sending.len == 0)) {
+        conn_close(conn);
+    } else if (rv != 0) {
+        conn->host->on_broken(conn, uv_err_name(rv));
+    }
+}
+
+int conn_queued(struct conn *conn)
+{
+    if (conn->out.len + conn->sending.len <= conn->host->output_bytes_max) {
+        return 0;
+    }
+    /* An error shows again at the next flush or read. */
+    if (write_some(conn) != 0) {
+        return 0;
+    }
+    size_t unsent =
+        conn->out.len + uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+    return unsent <= conn->host->output_bytes_max ? 0 : -ENOBUFS;
+}
+
+/* ---- life ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct conn *conn = handle->data;
+
+    assert(conn->handles_open > 0);
+    if (--conn->handles_open == 0) {
+        forget_input(conn);
+        free(conn->out.data);
+        free(conn->sending.data);
+        conn->host->on_closed(conn);
+    }
+}
+
+void conn_close(struct conn *conn)
+{
+    if (conn->closing) {
+        return;
+    }
+    conn->closing = true;
+    uv_close((uv_handle_t *)&conn->tcp, on_handle_closed);
+    uv_close((uv_handle_t *)&conn->timer, on_handle_closed);
+}
+
+void conn_finish(struct conn *conn)
+{
+    if (conn->closing || conn->finishing) {
+        return;
+    }
+    stop_reading(conn);
+    conn->finishing = true;
+    conn->read_ms = now_ms(conn);
+    arm(conn);
+    conn_flush(conn);
+}
+
+static void set_options(int fd)
+{
+    const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
+    };
+
+    /* A socket that cannot do one of these still works. */
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                         sizeof(options[i].value));
+    }
+}
+
+int conn_open(struct conn *conn, uv_loop_t *loop, const struct conn_host *host, int fd)
+{
+    *conn = (struct conn){.host = host};
+    set_options(fd);
+    int rv = uv_tcp_init(loop, &conn->tcp);
+    assert(rv == 0); /* without a socket yet it cannot fail */
+    rv = uv_timer_init(loop, &conn->timer);
+    assert(rv == 0);
+    conn->tcp.data = conn;
+    conn->timer.data = conn;
+    conn->handles_open = 2;
+    conn->opened_ms = conn->read_ms = now_ms(conn);
+    rv = uv_tcp_open(&conn->tcp, fd);
+    if (rv != 0) {
+        close(fd);
+        conn_close(conn);
+        return rv;
+    }
+    go_on(conn);
+    return 0;
+}

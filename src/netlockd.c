@@ -1,1 +1,218 @@
-int main(void) { return 0; }
+/* netlockd: one node of a netlock cluster. */
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "config.h"
+#include "log.h"
+#include "server.h"
+
+enum { EXIT_OK = 0, EXIT_REFUSED = 2, EXIT_FATAL = 3 };
+
+struct daemon {
+    struct config config;
+    struct log log;
+    uv_loop_t loop;
+    struct server *server;
+    uv_signal_t terminate, interrupt, hangup;
+    int status;
+};
+
+/* ---- before the loop ---- */
+
+/* The default directory may be the first thing in ~/.local/state; another one is the operator's. */
+static void make_parents(const char *path)
+{
+    char parent[CONFIG_PATH_BYTES];
+
+    snprintf(parent, sizeof(parent), "%s", path);
+    for (char *slash = strchr(parent + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        (void)mkdir(parent,
+                    0700); /* what cannot be made shows when the directory is opened */
+        *slash = '/';
+    }
+}
+
+/* A connection is a descriptor. */
+static void raise_descriptor_limit(const struct daemon *daemon)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < daemon->config.connections_max + 128) {
+        log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "few-descriptors",
+                  "limit=%llu connections-max=%llu", (unsigned long long)limit.rlim_cur,
+                  (unsigned long long)daemon->config.connections_max);
+    }
+}
+
+static void warn(const struct daemon *daemon)
+{
+    const struct config *config = &daemon->config;
+
+    if (config->insecure_listen) {
+        log_event(
+            &daemon->log, LOG_LEVEL_WARNING, "netlockd", "insecure-listen",
+            "text=\"clients and nodes are neither encrypted nor authenticated: whoever "
+            "reaches these ports can take and break every lock\"");
+    }
+    if (config->members_count % 2 == 0) {
+        log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "even-members",
+                  "members=%zu text=\"one node less survives as many failures\"",
+                  config->members_count);
+    }
+}
+
+/* ---- the end ---- */
+
+_Noreturn static void on_fatal(void *arg, const char *what)
+{
+    const struct daemon *daemon = arg;
+    char quoted[LOG_QUOTED_BYTES];
+
+    log_event(&daemon->log, LOG_LEVEL_ERROR, "netlockd", "fatal", "why=%s",
+              log_quote(quoted, what, strlen(what)));
+    _exit(EXIT_FATAL);
+}
+
+static void on_stopped(void *arg)
+{
+    struct daemon *daemon = arg;
+
+    uv_close((uv_handle_t *)&daemon->terminate, NULL);
+    uv_close((uv_handle_t *)&daemon->interrupt, NULL);
+    uv_close((uv_handle_t *)&daemon->hangup, NULL);
+}
+
+static void on_stop_signal(uv_signal_t *signal, int number)
+{
+    struct daemon *daemon = signal->data;
+
+    log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "stopping", "signal=%d", number);
+    server_stop(daemon->server, on_stopped, daemon);
+}
+
+static void on_hangup(uv_signal_t *signal, int number)
+{
+    const struct daemon *daemon = signal->data;
+
+    log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "signal-ignored",
+              "signal=%d text=\"the configuration is read at the start only\"", number);
+}
+
+static void start_signals(struct daemon *daemon)
+{
+    uv_signal_init(&daemon->loop, &daemon->terminate);
+    uv_signal_init(&daemon->loop, &daemon->interrupt);
+    uv_signal_init(&daemon->loop, &daemon->hangup);
+    daemon->terminate.data = daemon->interrupt.data = daemon->hangup.data = daemon;
+    uv_signal_start(&daemon->terminate, on_stop_signal, SIGTERM);
+    uv_signal_start(&daemon->interrupt, on_stop_signal, SIGINT);
+    uv_signal_start(&daemon->hangup, on_hangup, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- the beginning ---- */
+
+static void say_ready(const struct daemon *daemon)
+{
+    const struct config *config = &daemon->config;
+    char line[CONFIG_ADDRESS_BYTES + 256];
+
+    snprintf(line, sizeof(line),
+             "netlockd ready: clients on %s, node %llu of cluster %s\n",
+             server_address(daemon->server), (unsigned long long)config->node_id,
+             config->cluster);
+    fputs(line, stdout);
+    fflush(stdout);
+    if (config->ready_file[0] == '\0') {
+        return;
+    }
+    FILE *file = fopen(config->ready_file, "we");
+    if (file == NULL || fputs(line, file) == EOF) {
+        log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "ready-file", "why=\"%s\"",
+                  strerror(errno));
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+static int refuse(const char *error)
+{
+    fprintf(stderr, "netlockd: %s\n", error);
+    return EXIT_REFUSED;
+}
+
+static int run(struct daemon *daemon)
+{
+    struct server_host host = {.arg = daemon, .fatal = on_fatal};
+    char error[SERVER_ERROR_BYTES];
+
+    int rv = server_new(&daemon->server, &daemon->loop, &daemon->config, &daemon->log,
+                        &host, error);
+    if (rv != 0) {
+        return refuse(error);
+    }
+    start_signals(daemon);
+    rv = server_start(daemon->server, error);
+    if (rv == 0) {
+        say_ready(daemon);
+    } else {
+        daemon->status = refuse(error);
+        server_stop(daemon->server, on_stopped, daemon);
+    }
+    uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    server_free(daemon->server);
+    return daemon->status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct daemon daemon; /* large; everything else gets a pointer to it */
+    enum config_action action;
+    char error[CONFIG_ERROR_BYTES];
+
+    if (config_load(&daemon.config, argc, argv, &action, error) != 0) {
+        return refuse(error);
+    }
+    if (action == CONFIG_HELP) {
+        config_help(stdout);
+        return EXIT_OK;
+    }
+    if (action == CONFIG_VERSION) {
+        puts("netlockd " NETLOCK_VERSION);
+        return EXIT_OK;
+    }
+    log_init(&daemon.log, daemon.config.log_level);
+    warn(&daemon);
+    if (action == CONFIG_CHECK) {
+        puts("configuration is valid");
+        return EXIT_OK;
+    }
+    if (daemon.config.data_dir_is_default) {
+        make_parents(daemon.config.data_dir);
+    }
+    raise_descriptor_limit(&daemon);
+    if (uv_loop_init(&daemon.loop) != 0) {
+        return refuse("no event loop: out of descriptors or memory");
+    }
+    int status = run(&daemon);
+    int rv = uv_loop_close(&daemon.loop);
+    assert(rv == 0); /* else a handle was left behind */
+    (void)rv;
+    return status;
+}

@@ -1,1 +1,530 @@
-#include "raft_node.h"
+/* The server as a whole: start, the turn of the loop, roles, who may connect, stop. */
+#include "server_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define uthash_fatal(message) abort()
+#include <uthash.h>
+#include <utlist.h>
+
+#include "peer_address.h"
+#include "session.h"
+#include "xalloc.h"
+
+enum {
+    COMMANDS_WAITING_MAX = 65536, /* a few MB: a fraction of a second of work */
+    DETACHES_PER_TURN_MAX =
+        2048, /* so that ten thousand clients that go do not stall the others */
+    TICK_INTERVAL_MS = 1000,
+    TRANSFER_MS_MAX = 1000,
+};
+
+/* ---- the turn ---- */
+
+/* Clients without a connection, as far as the replica has room. */
+static void propose_detaches(struct server *server)
+{
+    struct liveness_due due;
+    uint64_t now_ms = uv_now(server->loop);
+
+    server->detaches_blocked = false;
+    for (int i = 0; i < DETACHES_PER_TURN_MAX && server->serving; i++) {
+        if (!liveness_due(server->liveness, now_ms, &due)) {
+            return;
+        }
+        struct fsm_command command = {
+            .type = FSM_CMD_DETACH,
+            .client = due.client,
+            .detach = {.attach_seq = due.attach_seq, .last = true},
+        };
+        if (replica_propose(server_replica(server), &command) != 0) {
+            server->detaches_blocked = true;
+            return;
+        }
+        liveness_gone(server->liveness, due.client);
+    }
+}
+
+static void retry_starved(struct server *server)
+{
+    struct session *starved = server->starved;
+    size_t count = 0;
+
+    DL_COUNT2(server->starved, starved, count, starved_next);
+    while (count-- > 0 && server->starved != NULL) {
+        session_retry(server->starved);
+    }
+}
+
+static void send_unsent(struct server *server)
+{
+    while (server->unsent != NULL) {
+        struct session *session = server->unsent;
+        DL_DELETE2(server->unsent, session, unsent_prev, unsent_next);
+        session->unsent = false;
+        conn_flush(&session->conn);
+    }
+}
+
+static void on_due(uv_timer_t *timer)
+{
+    propose_detaches(timer->data);
+}
+
+/* What does not fit this turn goes into the next one at once; what has no room waits until the replica
+ * has committed something, which is a turn too. */
+static void arm_due(struct server *server)
+{
+    uint64_t now_ms = uv_now(server->loop);
+    uint64_t next_ms = server->serving ? liveness_next_ms(server->liveness) : UINT64_MAX;
+
+    if (next_ms == UINT64_MAX || (next_ms <= now_ms && server->detaches_blocked)) {
+        uv_timer_stop(&server->due);
+        return;
+    }
+    uv_timer_start(&server->due, on_due, next_ms > now_ms ? next_ms - now_ms : 0, 0);
+}
+
+/* Both handles are started before those of the raft node, so that libuv runs them after the node's:
+ * what the node had to tell in this turn goes out in this turn. */
+static void on_before_io(uv_prepare_t *prepare)
+{
+    struct server *server = prepare->data;
+
+    send_unsent(server);
+    arm_due(server);
+}
+
+static void on_after_io(uv_check_t *check)
+{
+    struct server *server = check->data;
+
+    propose_detaches(server);
+    retry_starved(server);
+    send_unsent(server);
+}
+
+/* ---- roles ---- */
+
+static void close_sessions(struct server *server)
+{
+    while (server->sessions != NULL) {
+        struct session *session = server->sessions;
+        conn_flush(&session->conn); /* answers that were given stay given; may close it */
+        session_close(session, SESSION_GONE_NOW);
+    }
+}
+
+/* What was asked and not answered has an unknown outcome: only the end of the connection says so
+ * without saying something wrong. */
+static void drop_clients(struct server *server)
+{
+    liveness_clear(server->liveness);
+    close_sessions(server);
+    pendings_clear(&server->pendings);
+    page_clear(&server->page);
+    assert(server->waitings.keys == NULL);
+}
+
+static void on_role(void *arg, enum replica_role role, uint64_t term)
+{
+    static const char *const names[] = {
+        [REPLICA_FOLLOWER] = "follower",
+        [REPLICA_ELECTED] = "elected",
+        [REPLICA_SERVING] = "serving",
+    };
+    struct server *server = arg;
+    bool served = server->serving;
+
+    server->serving = role == REPLICA_SERVING;
+    log_event(server->log, LOG_LEVEL_INFO, "server", "role", "role=%s term=%" PRIu64,
+              names[role], term);
+    if (served && !server->serving) {
+        drop_clients(server);
+    }
+}
+
+static void
+on_event(void *arg, const struct fsm_event *event, const struct replica_position *at)
+{
+    struct server *server = arg;
+
+    if (server->serving) {
+        delivery_on_event(server, event, at);
+    }
+}
+
+static void on_fatal(void *arg, const char *what)
+{
+    struct server *server = arg;
+
+    server->host.fatal(server->host.arg, what);
+    abort();
+}
+
+/* ---- who may connect ---- */
+
+struct address_count {
+    UT_hash_handle hh;
+    struct in6_addr address; /* IPv4 mapped into IPv6 */
+    size_t connections;
+};
+
+static struct in6_addr address_of(const struct sockaddr_storage *peer)
+{
+    struct in6_addr address = IN6ADDR_ANY_INIT;
+
+    if (peer->ss_family == AF_INET6) {
+        address = ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+    } else if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)peer;
+        address.s6_addr[10] = address.s6_addr[11] = 0xff;
+        memcpy(&address.s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
+    }
+    return address;
+}
+
+static struct address_count *count_address(struct server *server, struct in6_addr address)
+{
+    struct address_count *count;
+
+    HASH_FIND(hh, server->addresses, &address, sizeof(address), count);
+    if (count == NULL) {
+        count = xcalloc(sizeof(*count));
+        count->address = address;
+        HASH_ADD(hh, server->addresses, address, sizeof(count->address), count);
+    }
+    count->connections++;
+    return count;
+}
+
+static void uncount_address(struct server *server, struct address_count *count)
+{
+    if (--count->connections == 0) {
+        HASH_DELETE(hh, server->addresses, count);
+        free(count);
+    }
+}
+
+static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer)
+{
+    struct server *server = arg;
+    const struct config *config = server->config;
+    struct address_count *address = count_address(server, address_of(peer));
+    const char *limit = NULL;
+
+    if (server->connections_count >= config->connections_max) {
+        limit = "connections-max";
+    } else if (address->connections > config->connections_per_address_max) {
+        limit = "connections-per-address-max";
+    }
+    if (limit == NULL) {
+        session_open(server, fd, peer, address);
+        return;
+    }
+    char text[LISTENER_ADDRESS_BYTES];
+    listener_address_text(peer, text);
+    SERVER_LOG_LIMITED(server, server->refused_limit, LOG_LEVEL_WARNING, "client-refused",
+                       "peer=%s limit=%s", text, limit);
+    uncount_address(server, address);
+    close(fd);
+}
+
+static void on_paused(void *arg, int error)
+{
+    struct server *server = arg;
+
+    SERVER_LOG_LIMITED(server, server->paused_limit, LOG_LEVEL_WARNING, "accept-paused",
+                       "why=\"%s\"", strerror(error));
+}
+
+static void stop_step(struct server *server);
+
+void server_session_closed(struct server *server, struct session *session)
+{
+    server->connections_count--;
+    uncount_address(server, session->address);
+    stop_step(server);
+}
+
+/* ---- start ---- */
+
+static void on_node_log(void *arg, int level, const char *message)
+{
+    static const enum log_level levels[] = {LOG_LEVEL_DEBUG, LOG_LEVEL_INFO,
+                                            LOG_LEVEL_WARNING, LOG_LEVEL_ERROR};
+    const struct server *server = arg;
+    char quoted[LOG_QUOTED_BYTES];
+
+    log_event(server->log, levels[level], "raft", "note", "text=%s",
+              log_quote(quoted, message, strlen(message)));
+}
+
+static uint64_t random_seed(void)
+{
+    uint64_t seed;
+
+    if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+        abort();
+    }
+    return seed;
+}
+
+static struct replica_config replica_config_of(const struct server *server)
+{
+    const struct config *config = server->config;
+
+    return (struct replica_config){
+        .node_id = config->node_id,
+        .hash_seed = random_seed(),
+        .settings = {.reattach_grace_ms = server->reattach_grace_ms,
+                     .clients_max = config->clients_max,
+                     .claims_max = config->claims_max,
+                     .claims_per_client_max = config->claims_per_client_max,
+                     .waiters_per_lock_max = config->waiters_per_lock_max},
+        .tick_interval_ms = TICK_INTERVAL_MS,
+        .commands_waiting_max = COMMANDS_WAITING_MAX,
+    };
+}
+
+static int open_node(struct server *server, char *ret_error)
+{
+    const struct config *config = server->config;
+    struct raft_node_member members[RAFT_NODE_MEMBERS_MAX];
+    char error[RAFT_NODE_ERROR_BYTES] = "";
+    struct replica_host host = {
+        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal};
+
+    for (size_t i = 0; i < config->members_count; i++) {
+        members[i] = (struct raft_node_member){
+            .node_id = config->members[i].node_id,
+            .peer_address = config->members[i].peer_address,
+        };
+    }
+    struct raft_node_config node_config = {
+        .data_dir = config->data_dir,
+        .cluster_id = config->cluster,
+        .node_id = config->node_id,
+        .peer_listen = config->peer_listen,
+        .members = members,
+        .members_count = config->members_count,
+        .timing = config_timing(config).raft,
+        .snapshot_threshold = (uint32_t)config->snapshot_threshold,
+        .snapshot_trailing = (uint32_t)config->snapshot_trailing,
+        .trace = server->log->level == LOG_LEVEL_DEBUG,
+        .replica = replica_config_of(server),
+        .log = on_node_log,
+        .log_arg = server,
+    };
+    int rv = raft_node_new(&server->node, server->loop, &node_config, &host, error);
+    if (rv != 0) {
+        snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+    }
+    return rv;
+}
+
+static void init_requests(struct server *server)
+{
+    const struct config *config = server->config;
+
+    server->policy = (struct request_policy){
+        .lock_timeout_default_ms = config->lock_timeout_default_ms,
+        .lock_timeout_max_ms = config->lock_timeout_max_ms,
+        .plain_lock_timeout_min_ms = config->plain_lock_timeout_min_ms,
+        .allow_ignore_without_timeout = config->allow_ignore_without_timeout,
+    };
+    session_conn_host(&server->conn_host);
+    server->conn_host.read_buffer = server->read_buffer;
+    server->conn_host.output_bytes_max = config->output_bytes_max;
+    server->conn_host.frame_timeout_ms = config->frame_timeout_ms;
+    server->liveness = liveness_new(random_seed());
+    server->waitings.hash_seed = random_seed();
+}
+
+static void free_memory(struct server *server)
+{
+    pendings_release(&server->pendings);
+    liveness_free(server->liveness);
+    page_release(&server->page);
+    wire_arena_release(&server->arena);
+    answer_scratch_release(&server->scratch);
+    free(server);
+}
+
+int server_new(struct server **ret,
+               uv_loop_t *loop,
+               const struct config *config,
+               const struct log *log,
+               const struct server_host *host,
+               char ret_error[static SERVER_ERROR_BYTES])
+{
+    struct server *server = xcalloc(sizeof(*server));
+
+    server->loop = loop;
+    server->config = config;
+    server->log = log;
+    server->host = *host;
+    server->reattach_grace_ms = config_timing(config).reattach_grace_ms;
+    server->started_ms = uv_now(loop);
+    init_requests(server);
+    int rv = open_node(server, ret_error);
+    if (rv != 0) {
+        free_memory(server);
+        return rv;
+    }
+    *ret = server;
+    return 0;
+}
+
+static void on_listener_closed(void *arg);
+
+static void start_handles(struct server *server)
+{
+    int error = uv_prepare_init(server->loop, &server->before_io);
+
+    error |= uv_check_init(server->loop, &server->after_io);
+    error |= uv_timer_init(server->loop, &server->due);
+    error |= uv_prepare_start(&server->before_io, on_before_io);
+    error |= uv_check_start(&server->after_io, on_after_io);
+    assert(error == 0);
+    (void)error;
+    server->before_io.data = server;
+    server->after_io.data = server;
+    server->due.data = server;
+    server->handles_open = 3;
+    server->started = true;
+}
+
+/* A port 0 became a real one; others can be told that only if the operator did not say better. */
+static void find_client_address(struct server *server)
+{
+    const struct config *config = server->config;
+    const struct config_member *self = config_member_find(config, config->node_id);
+    const char *address =
+        config->advertise[0] != '\0' ? config->advertise : self->client_address;
+    struct peer_address parsed;
+
+    if (peer_address_parse(address, &parsed) == 0 && strcmp(parsed.port, "0") == 0) {
+        address = server->listener.address;
+    }
+    snprintf(server->client_address, sizeof(server->client_address), "%s", address);
+}
+
+int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
+{
+    char listen_error[LISTENER_ERROR_BYTES] = "";
+    char node_error[RAFT_NODE_ERROR_BYTES] = "";
+
+    start_handles(server);
+    server->listener = (struct listener){
+        .arg = server,
+        .on_accept = on_accept,
+        .on_paused = on_paused,
+        .on_closed = on_listener_closed,
+    };
+    int rv = listener_open(&server->listener, server->loop, server->config->listen,
+                           listen_error);
+    if (rv != 0) {
+        snprintf(ret_error, SERVER_ERROR_BYTES, "%s", listen_error);
+        return rv;
+    }
+    server->listening = true;
+    find_client_address(server);
+    rv = raft_node_start(server->node, node_error);
+    if (rv != 0) {
+        snprintf(ret_error, SERVER_ERROR_BYTES, "%s", node_error);
+    }
+    return rv;
+}
+
+const char *server_address(const struct server *server)
+{
+    return server->listener.address;
+}
+
+/* ---- stop ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct server *server = handle->data;
+
+    if (--server->handles_open == 0) {
+        server->on_stopped(server->on_stopped_arg);
+    }
+}
+
+/* The last step, once nothing is left that could need the turn. */
+static void stop_step(struct server *server)
+{
+    if (!server->node_closed || server->listening || server->connections_count != 0 ||
+        uv_is_closing((uv_handle_t *)&server->due)) {
+        return;
+    }
+    uv_close((uv_handle_t *)&server->before_io, on_handle_closed);
+    uv_close((uv_handle_t *)&server->after_io, on_handle_closed);
+    uv_close((uv_handle_t *)&server->due, on_handle_closed);
+}
+
+static void on_listener_closed(void *arg)
+{
+    struct server *server = arg;
+
+    server->listening = false;
+    stop_step(server);
+}
+
+static void on_node_closed(void *arg)
+{
+    struct server *server = arg;
+
+    server->node_closed = true;
+    stop_step(server);
+}
+
+/* Leadership is somewhere else now, or nobody took it in time. */
+static void on_transferred(void *arg)
+{
+    struct server *server = arg;
+
+    server->serving = false;
+    drop_clients(server);
+    raft_node_close(server->node, on_node_closed, server);
+}
+
+void server_stop(struct server *server, void (*on_stopped)(void *arg), void *arg)
+{
+    uint64_t transfer_ms = 2 * server->config->leader_lease_ms;
+
+    server->on_stopped = on_stopped;
+    server->on_stopped_arg = arg;
+    if (server->stopping) {
+        return;
+    }
+    server->stopping = true;
+    if (!server->started) {
+        start_handles(server);
+    }
+    if (server->listening) {
+        listener_close(&server->listener);
+    }
+    raft_node_transfer(
+        server->node,
+        (uint32_t)(transfer_ms < TRANSFER_MS_MAX ? transfer_ms : TRANSFER_MS_MAX),
+        on_transferred, server);
+}
+
+void server_free(struct server *server)
+{
+    if (server == NULL) {
+        return;
+    }
+    assert(server->node_closed);
+    assert(server->connections_count == 0);
+    raft_node_free(server->node);
+    free_memory(server);
+}

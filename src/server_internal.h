@@ -1,0 +1,106 @@
+/* server_internal.h - what the files of the server share: server.c owns it, session.c works for one
+ * connection, delivery.c brings events back, node_info.c describes the node. */
+#ifndef NETLOCK_SERVER_INTERNAL_H
+#define NETLOCK_SERVER_INTERNAL_H
+
+#include "answer.h"
+#include "conn.h"
+#include "listener.h"
+#include "liveness.h"
+#include "page.h"
+#include "pending.h"
+#include "raft_node.h"
+#include "request.h"
+#include "server.h"
+
+struct session;
+struct address_count;
+
+struct server {
+    uv_loop_t *loop;
+    const struct config *config;
+    const struct log *log;
+    struct server_host host;
+    struct request_policy policy;
+    uint64_t reattach_grace_ms;
+    uint64_t started_ms;
+    char client_address[CONFIG_ADDRESS_BYTES]; /* where clients reach this node */
+
+    struct raft_node *node;
+    bool serving;
+
+    /* connections */
+    struct listener listener;
+    struct conn_host conn_host;
+    struct session *sessions;
+    struct session *unsent;  /* with output for the end of the turn */
+    struct session *starved; /* with a request for which the replica had no room */
+    size_t connections_count;
+    struct address_count *addresses;
+
+    /* requests under way */
+    struct pendings pendings;
+    struct waitings waitings;
+    struct liveness *liveness;
+    bool detaches_blocked; /* no room for them; the next turn tries again */
+    struct page page;
+    struct wire_arena arena; /* of the request that is being looked at */
+    struct answer_scratch scratch;
+
+    /* the turn */
+    uv_prepare_t before_io;
+    uv_check_t after_io;
+    uv_timer_t due;
+    unsigned handles_open;
+
+    /* the end */
+    bool started, listening, stopping, node_closed;
+    void (*on_stopped)(void *arg);
+    void *on_stopped_arg;
+
+    /* what a stranger can make happen often */
+    struct log_limit refused_limit, broken_limit, malformed_limit, paused_limit;
+
+    uint8_t read_buffer[CONN_READ_BYTES];
+};
+
+/* One line with its rate bounded by @limit; the format's last pair is `suppressed=`. */
+#define SERVER_LOG_LIMITED(server, limit, level, event, format, ...)                     \
+    do {                                                                                 \
+        uint32_t suppressed_;                                                            \
+        if (log_limit_pass(&(limit), uv_now((server)->loop), &suppressed_)) {            \
+            log_event((server)->log, level, "server", event, format " suppressed=%u",    \
+                      __VA_ARGS__, suppressed_);                                         \
+        }                                                                                \
+    } while (0)
+
+static inline struct replica *server_replica(const struct server *server)
+{
+    return raft_node_replica(server->node);
+}
+
+/* A connection of the server is closed and its memory about to go. */
+void server_session_closed(struct server *server, struct session *session);
+
+/* delivery.c: an event of the lock table, on the serving node. */
+void delivery_on_event(struct server *server,
+                       const struct fsm_event *event,
+                       const struct replica_position *at);
+
+/* node_info.c: what this node says of itself and the cluster. Strings and members of the response
+ * live in @info. */
+struct node_info {
+    struct raft_node_status status;
+    struct wire_member members[RAFT_NODE_MEMBERS_MAX];
+    struct wire_str leader_address; /* for clients; empty: unknown */
+};
+void node_info_get(const struct server *server, struct node_info *ret);
+void node_info_put_hello(const struct server *server,
+                         const struct node_info *info,
+                         uint64_t session_grace_ms,
+                         struct wire_response *ret);
+void node_info_put_status(const struct server *server,
+                          const struct node_info *info,
+                          struct wire_response *ret);
+
+#endif
