@@ -176,18 +176,19 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
     /* Of this leadership, not an earlier one of this node: those have nobody to answer. */
     bool own = leads(replica) && header->proposer == replica->config.node_id &&
                header->proposer_term == replica->term;
-    struct replica_position at = {
-        .index = index,
-        .term = header->proposer_term,
-        .cluster_ms = header->cluster_ms,
-    };
-
     assert(!own || (replica->in_flight.batch != NULL &&
                     replica->in_flight.number == header->batch));
     apply_commands(replica, own, index);
     replica->commands_index = index;
     note_time(replica, own);
     if (own) {
+        /* The table's time: an epoch entry may be stamped before it, when entries of earlier
+         * leaders were not yet applied at the election. */
+        struct replica_position at = {
+            .index = index,
+            .term = header->proposer_term,
+            .cluster_ms = fsm_now_ms(replica->fsm),
+        };
         outbox_close_entry(&replica->outbox, &at);
         land(replica);
     }
