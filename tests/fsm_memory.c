@@ -49,6 +49,13 @@ static void count_record(void *arg, const struct fsm_record *record)
     ++*(uint64_t *)arg;
 }
 
+static void print_pause(const char *what, uint64_t start_ns, uint64_t locks)
+{
+    double ms = (double)(mono_ns() - start_ns) / 1e6;
+
+    printf("%s %.1f ms per 100 000 holds\n", what, ms / (double)locks * 1e5);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t locks = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;
@@ -64,12 +71,21 @@ int main(int argc, char **argv)
 
     start_ns = mono_ns();
     fsm_dump(fsm, count_record, &records);
-    printf("dump %.1f ms per 100 000 holds\n",
-           (double)(mono_ns() - start_ns) / 1e6 / (double)locks * 1e5);
+    print_pause("dump", start_ns, locks);
     start_ns = mono_ns();
     fsm_hash(fsm);
-    printf("hash %.1f ms per 100 000 holds\n",
-           (double)(mono_ns() - start_ns) / 1e6 / (double)locks * 1e5);
+    print_pause("hash", start_ns, locks);
+    start_ns = mono_ns();
+    fsm_apply(fsm,
+              &(struct fsm_command){.type = FSM_CMD_LIST_LOCKS, .list = {.max = 100}},
+              NULL);
+    print_pause("list", start_ns, locks);
+    start_ns = mono_ns();
+    fsm_apply(fsm,
+              &(struct fsm_command){.type = FSM_CMD_EPOCH,
+                                    .epoch.settings.reattach_grace_ms = 10000},
+              NULL);
+    print_pause("epoch", start_ns, locks);
     fsm_free(fsm);
     return records > locks ? 0 : 1;
 }

@@ -1,5 +1,6 @@
 /* The parts of the machine that have a contract of their own: deadlines, events, names. */
 #include "deadline.h"
+#include "digest.h"
 #include "fsm_table.h"
 
 /* ---- the heap of deadlines -------------------------------------------------------------------- */
@@ -173,6 +174,182 @@ static void empty_names_are_names(void **state)
     table_reload(t);
 }
 
+/* ---- fingerprints ----------------------------------------------------------------------------- */
+
+/* A changed field must change the digest. */
+#define EVENT_MATTERS(field, value)                                                      \
+    do {                                                                                 \
+        struct fsm_event changed = event;                                                \
+        changed.field = value;                                                           \
+        assert_true(digest_event(1, &changed) != digest_event(1, &event));               \
+    } while (0)
+
+static void every_field_of_an_event_is_in_its_digest_but_the_ref(void **state)
+{
+    struct fsm_claim claims[2] = {{.token = 1}, {.token = 2}};
+    struct fsm_event event = {
+        .type = FSM_EV_GRANTED, .claims = claims, .claims_count = 2};
+    struct fsm_event same = event;
+
+    (void)state;
+    same.ref = 9;
+    assert_true(digest_event(1, &same) == digest_event(1, &event));
+    assert_true(digest_event(2, &event) != digest_event(1, &event));
+    EVENT_MATTERS(type, FSM_EV_WAITING);
+    EVENT_MATTERS(command, FSM_CMD_LOCK);
+    EVENT_MATTERS(client, str("a"));
+    EVENT_MATTERS(lock, str("a"));
+    EVENT_MATTERS(token, 1);
+    EVENT_MATTERS(epoch, 1);
+    EVENT_MATTERS(attach_seq, 1);
+    EVENT_MATTERS(superseded, true);
+    EVENT_MATTERS(deny, FSM_DENY_HELD);
+    EVENT_MATTERS(result, FSM_RELEASED);
+    EVENT_MATTERS(hold_end, FSM_HOLD_EXPIRED);
+    EVENT_MATTERS(state, FSM_FREE);
+    EVENT_MATTERS(token_state, FSM_TOKEN_CURRENT);
+    EVENT_MATTERS(superseded_by, 1);
+    EVENT_MATTERS(claims_count, 1);
+    EVENT_MATTERS(holders_count, 1);
+    EVENT_MATTERS(queue_length, 1);
+    EVENT_MATTERS(holds_count, 1);
+    EVENT_MATTERS(waits_count, 1);
+    EVENT_MATTERS(connected, true);
+    EVENT_MATTERS(more, true);
+    EVENT_MATTERS(hash, 1);
+    EVENT_MATTERS(limit_name, "claims");
+    EVENT_MATTERS(claim.client, str("a"));
+    EVENT_MATTERS(claim.lock, str("a"));
+    EVENT_MATTERS(claim.owner_info, str("a"));
+    EVENT_MATTERS(claim.type, FSM_READ);
+    EVENT_MATTERS(claim.drop, FSM_DROP_IGNORE);
+    EVENT_MATTERS(claim.waiting, true);
+    EVENT_MATTERS(claim.connected, true);
+    EVENT_MATTERS(claim.token, 1);
+    EVENT_MATTERS(claim.slot, 1);
+    EVENT_MATTERS(claim.limit, 1);
+    EVENT_MATTERS(claim.since_ms, 1);
+    EVENT_MATTERS(claim.remaining_ms, 1);
+    EVENT_MATTERS(claim.hold_ms, 1);
+    EVENT_MATTERS(claim.position, 1);
+}
+
+#define COMMAND_MATTERS(kind, field, value)                                              \
+    do {                                                                                 \
+        struct fsm_command command = {.type = kind};                                     \
+        struct fsm_command changed = {.type = kind};                                     \
+        changed.field = value;                                                           \
+        assert_true(digest_command(1, &changed) != digest_command(1, &command));         \
+    } while (0)
+
+static void every_field_of_a_command_is_in_its_digest_but_the_ref(void **state)
+{
+    struct fsm_command a = {.type = FSM_CMD_TICK, .ref = 1};
+    struct fsm_command b = {.type = FSM_CMD_TICK, .ref = 2};
+    struct fsm_command supersede = {.type = FSM_CMD_ATTACH,
+                                    .attach = {.has_epoch = true}};
+    struct fsm_command higher = {.type = FSM_CMD_ATTACH,
+                                 .attach = {.has_epoch = true, .epoch = 1}};
+    struct fsm_command release_drop = {.type = FSM_CMD_REFRESH,
+                                       .refresh = {.set_drop = true}};
+    struct fsm_command ignore_drop = {
+        .type = FSM_CMD_REFRESH, .refresh = {.set_drop = true, .drop = FSM_DROP_IGNORE}};
+
+    (void)state;
+    assert_true(digest_command(1, &a) == digest_command(1, &b));
+    assert_true(digest_command(1, &supersede) != digest_command(1, &higher));
+    assert_true(digest_command(1, &release_drop) != digest_command(1, &ignore_drop));
+    COMMAND_MATTERS(FSM_CMD_TICK, type, FSM_CMD_STATUS);
+    COMMAND_MATTERS(FSM_CMD_TICK, time_ms, 1);
+    COMMAND_MATTERS(FSM_CMD_LOCK, client_epoch, 1);
+    COMMAND_MATTERS(FSM_CMD_LOCK, client, str("a"));
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock, str("a"));
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.node_id, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.term, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.reattach_grace_ms, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.clients_max, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.claims_max, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.claims_per_client_max, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.waiters_per_lock_max, 1);
+    COMMAND_MATTERS(FSM_CMD_ATTACH, attach.has_epoch, true);
+    COMMAND_MATTERS(FSM_CMD_ATTACH, attach.supersede, true);
+    COMMAND_MATTERS(FSM_CMD_ATTACH, attach.create, true);
+    COMMAND_MATTERS(FSM_CMD_ATTACH, attach.secret_digest, str("a"));
+    COMMAND_MATTERS(FSM_CMD_DETACH, detach.attach_seq, 1);
+    COMMAND_MATTERS(FSM_CMD_DETACH, detach.last, true);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.type, FSM_READ);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.mode, FSM_WAIT);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.drop, FSM_DROP_IGNORE);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.wait_ms, 1);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.hold_ms, 1);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.limit, 1);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.downgrade, true);
+    COMMAND_MATTERS(FSM_CMD_LOCK, lock_.owner_info, str("a"));
+    COMMAND_MATTERS(FSM_CMD_REFRESH, refresh.wait_ms, 1);
+    COMMAND_MATTERS(FSM_CMD_REFRESH, refresh.hold_ms, 1);
+    COMMAND_MATTERS(FSM_CMD_REFRESH, refresh.set_drop, true);
+    COMMAND_MATTERS(FSM_CMD_REFRESH, refresh.token, 1);
+    COMMAND_MATTERS(FSM_CMD_RELEASE, release.token, 1);
+    COMMAND_MATTERS(FSM_CMD_CHECK_TOKEN, check_token.token, 1);
+    COMMAND_MATTERS(FSM_CMD_LIST_LOCKS, list.prefix, str("a"));
+    COMMAND_MATTERS(FSM_CMD_LIST_LOCKS, list.after, str("a"));
+    COMMAND_MATTERS(FSM_CMD_LIST_CLIENTS, list.max, 1);
+    COMMAND_MATTERS(FSM_CMD_FORCE_RELEASE, force_release.token, 1);
+}
+
+#define RECORD_MATTERS(kind, field, value)                                               \
+    do {                                                                                 \
+        struct fsm_record record = {.type = kind};                                       \
+        struct fsm_record changed = {.type = kind};                                      \
+        changed.field = value;                                                           \
+        assert_true(digest_record(1, &changed) != digest_record(1, &record));            \
+    } while (0)
+
+static void every_field_of_a_record_is_in_the_hash(void **state)
+{
+    (void)state;
+    RECORD_MATTERS(FSM_REC_ROOT, root.now_ms, 1);
+    RECORD_MATTERS(FSM_REC_ROOT, root.token, 1);
+    RECORD_MATTERS(FSM_REC_ROOT, root.order, 1);
+    RECORD_MATTERS(FSM_REC_ROOT, root.term, 1);
+    RECORD_MATTERS(FSM_REC_ROOT, root.digest, 1);
+    RECORD_MATTERS(FSM_REC_ROOT, root.settings.claims_max, 1);
+    RECORD_MATTERS(FSM_REC_CLIENT, client.id, str("a"));
+    RECORD_MATTERS(FSM_REC_CLIENT, client.epoch, 1);
+    RECORD_MATTERS(FSM_REC_CLIENT, client.attach_seq, 1);
+    RECORD_MATTERS(FSM_REC_CLIENT, client.grace_end_ms, 1);
+    RECORD_MATTERS(FSM_REC_CLIENT, client.presence, FSM_GONE);
+    RECORD_MATTERS(FSM_REC_CLIENT, client.secret_digest, str("a"));
+    RECORD_MATTERS(FSM_REC_LOCK, lock.name, str("a"));
+    RECORD_MATTERS(FSM_REC_LOCK, lock.limit, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.client, str("a"));
+    RECORD_MATTERS(FSM_REC_HOLD, hold.lock, str("a"));
+    RECORD_MATTERS(FSM_REC_HOLD, hold.owner_info, str("a"));
+    RECORD_MATTERS(FSM_REC_HOLD, hold.type, FSM_READ);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.drop, FSM_DROP_IGNORE);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.slot, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.token, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.hold_ms, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.granted_at_ms, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.deadline_ms, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.asked_deadline_ms, 1);
+    RECORD_MATTERS(FSM_REC_HOLD, hold.order, 1);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.client, str("a"));
+    RECORD_MATTERS(FSM_REC_WAIT, wait.lock, str("a"));
+    RECORD_MATTERS(FSM_REC_WAIT, wait.owner_info, str("a"));
+    RECORD_MATTERS(FSM_REC_WAIT, wait.type, FSM_READ);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.drop, FSM_DROP_IGNORE);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.upgrade, true);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.wait_ms, 1);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.hold_ms, 1);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.queued_at_ms, 1);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.deadline_ms, 1);
+    RECORD_MATTERS(FSM_REC_WAIT, wait.order, 1);
+    RECORD_MATTERS(FSM_REC_EXPIRED, expired.client, str("a"));
+    RECORD_MATTERS(FSM_REC_EXPIRED, expired.lock, str("a"));
+    RECORD_MATTERS(FSM_REC_EXPIRED, expired.token, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +362,9 @@ int main(void)
         cmocka_unit_test(empty_events_can_be_cleared_and_released),
         fsm_test(names_are_bytes_of_any_value_up_to_255),
         fsm_test(empty_names_are_names),
+        cmocka_unit_test(every_field_of_an_event_is_in_its_digest_but_the_ref),
+        cmocka_unit_test(every_field_of_a_command_is_in_its_digest_but_the_ref),
+        cmocka_unit_test(every_field_of_a_record_is_in_the_hash),
     };
 
     return cmocka_run_group_tests_name("fsm_parts", tests, NULL, NULL);

@@ -38,6 +38,8 @@ struct round {
 
     uint32_t clients, locks;
     uint64_t duration_ms; /* typical */
+    uint32_t pace;        /* percent of commands that come later than the one before */
+    bool calm;            /* few elections, detaches and forced releases: crowds gather */
     uint32_t wide_limit;  /* of every third lock */
     struct fsm_settings settings;
 
@@ -206,10 +208,11 @@ static void draw_time(struct round *round)
     uint64_t now_ms = fsm_now_ms(round->fsm);
 
     round->command.time_ms = now_ms;
-    if (chance(round, 50)) {
+    if (chance(round, round->pace)) {
         round->command.time_ms += below(round, (uint32_t)round->duration_ms / 8 + 1);
     }
-    if (chance(round, 10) && fsm_next_deadline_ms(round->fsm) != FSM_UNLIMITED) {
+    if (chance(round, round->pace / 5) &&
+        fsm_next_deadline_ms(round->fsm) != FSM_UNLIMITED) {
         round->command.time_ms = fsm_next_deadline_ms(round->fsm);
     }
     if (chance(round, 2)) {
@@ -220,6 +223,7 @@ static void draw_time(struct round *round)
 static void draw_command(struct round *round)
 {
     uint32_t kind = below(round, 1000);
+    bool disturbing = kind >= 860 && kind < 920;
     uint32_t which = below(round, round->locks);
 
     round->command = (struct fsm_command){.ref = 1 + round->number};
@@ -229,7 +233,7 @@ static void draw_command(struct round *round)
     round->command.lock = str(round->lock);
     draw_epoch_of_connection(round);
     draw_time(round);
-    if (kind < 480) {
+    if (kind < 480 || (round->calm && disturbing && chance(round, 95))) {
         draw_lock(round, which);
     } else if (kind < 600) {
         draw_refresh(round);
@@ -321,11 +325,14 @@ static void round_begin(struct round *round)
     static const uint32_t clients[] = {2, 4, 10, 40, 120};
     static const uint32_t locks[] = {1, 3, 3, 9, 30};
     static const uint32_t durations[] = {4, 50, 400, 3000};
+    static const uint32_t paces[] = {1, 10, 50};
     bool tight = chance(round, 30);
 
     round->clients = clients[below(round, 5)];
     round->locks = locks[below(round, 5)];
     round->duration_ms = durations[below(round, 4)];
+    round->pace = paces[below(round, 3)];
+    round->calm = chance(round, 40);
     round->wide_limit = chance(round, 50) ? 3 : 100;
     round->settings = (struct fsm_settings){
         .reattach_grace_ms = chance(round, 10) ? 0 : 1 + below(round, 600),
