@@ -131,7 +131,7 @@ bool client_servers_next(struct client_servers *servers, struct client_server *r
     size_t i = servers->next % count;
     *ret = i < servers->given_count ? servers->given[i]
                                     : servers->learned[i - servers->given_count];
-    servers->next = (i + 1) % count;
+    servers->next = i + 1; /* of what is known then */
     servers->tried++;
     return true;
 }

@@ -286,6 +286,8 @@ static void stale(struct netlock *nl)
     session->epoch_step *= 2;
     if (put_attach(nl) != 0)
         session_fail(nl, -NETLOCK_EUNREACHABLE);
+    else
+        session_flush(nl);
 }
 
 static void session_refused(struct netlock *nl, const struct wire_response *answer)
@@ -417,12 +419,14 @@ uint64_t session_answer_ms(const struct netlock *nl)
     return third_ms < CLIENT_ANSWER_MAX_MS ? third_ms : CLIENT_ANSWER_MAX_MS;
 }
 
-/* The server counts a connection that was silent for the whole grace as broken. */
+/* The server counts a connection that was silent for the whole grace as broken. What is about to
+ * be sent serves as well. */
 static uint64_t ping_due_ms(const struct netlock *nl)
 {
     uint32_t grace_ms = nl->session.session_grace_ms;
-    return nl->ping == NULL && grace_ms != 0 ? nl->session.sent_ms + grace_ms / 3
-                                             : CLIENT_NEVER;
+    if (nl->ping != NULL || grace_ms == 0 || !TAILQ_EMPTY(&nl->queued))
+        return CLIENT_NEVER;
+    return nl->session.sent_ms + grace_ms / 3;
 }
 
 static uint64_t answer_due_ms(const struct netlock *nl)
