@@ -114,21 +114,54 @@ static int guard_append(struct raft_io *io,
     return rv;
 }
 
-/* The retry of a failed write cannot be seen in any other way than by the message that
- * announces it, in the same call, before the timer is armed. Other messages come from the
- * thread pool too; those are nobody's business. */
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* Some failures libraft keeps to itself: it retries a failed write (and dies of that), and notes a
+ * failed truncation or closing of a segment in a flag that nobody reads, so that the files and what
+ * it acknowledged go apart. What it says while doing so is all there is to see: before the retry is
+ * armed, and before the loop goes on after work in the thread pool. */
+static void look_for_failures(struct raft_guard *guard, const char *message)
+{
+    if (starts_with(message, "retry failed write")) {
+        stop(guard, "cannot write the log", RAFT_IOERR);
+    }
+    if (starts_with(message, "uv truncate after work cb") &&
+        atomic_load(&guard->truncating)) {
+        stop(guard, "cannot truncate the log", RAFT_IOERR);
+    }
+    if (starts_with(message, "uv finalize after work") &&
+        atomic_load(&guard->segment_failed)) {
+        stop(guard, "cannot close a segment of the log", RAFT_IOERR);
+    }
+}
+
+static void note_work(struct raft_guard *guard, const char *message)
+{
+    if (strcmp(message, "uv truncate work cb") == 0) {
+        atomic_store(&guard->truncating, true);
+    } else if (strcmp(message, "uv truncate work cb ok") == 0) {
+        atomic_store(&guard->truncating, false);
+    } else if (starts_with(message, "truncate segment open-")) {
+        atomic_store(&guard->segment_failed, true);
+    }
+}
+
 static void guard_trace(struct raft_tracer *tracer, int type, const void *info)
 {
-    static const char failed_write[] = "retry failed write";
     struct raft_guard *guard = tracer->impl;
     const struct raft_tracer_info *trace = info;
 
-    if (type != RAFT_TRACER_DIAGNOSTIC || !pthread_equal(pthread_self(), guard->thread)) {
+    if (type != RAFT_TRACER_DIAGNOSTIC) {
         return;
     }
-    if (strncmp(trace->diagnostic.message, failed_write, sizeof failed_write - 1) == 0) {
-        stop(guard, "cannot write the log", RAFT_IOERR);
+    if (!pthread_equal(pthread_self(), guard->thread)) {
+        note_work(guard, trace->diagnostic.message);
+        return;
     }
+    look_for_failures(guard, trace->diagnostic.message);
     if (guard->host.trace != NULL) {
         guard->host.trace(guard->host.arg, trace->diagnostic.level,
                           trace->diagnostic.message);
@@ -505,6 +538,8 @@ void raft_guard_install(struct raft_guard *guard,
     guard->recv = NULL;
     guard->snapshots_storing = 0;
     guard->thread = pthread_self();
+    atomic_init(&guard->truncating, false);
+    atomic_init(&guard->segment_failed, false);
     memset(guard->transfers, 0, sizeof guard->transfers);
     guard->tracer =
         (struct raft_tracer){.impl = guard, .version = 2, .emit = guard_trace};

@@ -13,7 +13,8 @@
  *
  * The defects, as numbered in raft_guard.c:
  *   B1  a snapshot that arrives while the node stores its own: NULL is read
- *   B2  a failed write of the log: memory is freed twice, or a timer runs into NULL
+ *   B2  a failed write of the log: memory is freed twice, or a timer runs into NULL; a failed
+ *       truncation or renaming: nothing happens at all
  *   B3  a snapshot is sent again and again while the first is still on its way
  *   B4  a follower that gets a change of membership behind other entries never takes it
  * as committed B5  several buffers in one apply, or a length that is no multiple of 8 B6
@@ -23,6 +24,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -68,7 +70,9 @@ struct raft_guard {
     struct raft_guard_host host;
     raft_io_recv_cb recv;
     unsigned snapshots_storing;
-    pthread_t thread; /* that libraft runs in */
+    pthread_t thread;       /* that libraft runs in */
+    atomic_bool truncating; /* what its work in the thread pool said */
+    atomic_bool segment_failed;
     struct raft_guard_transfer transfers[RAFT_GUARD_TRANSFERS_MAX];
 };
 

@@ -26,6 +26,7 @@ enum {
     SNAPSHOT_THRESHOLD = 8192,
     SNAPSHOT_TRAILING = 8192,
     HANDSHAKE_TIMEOUT_MS = 5000,
+    SPACE_MB_MIN = 16, /* two segments of libraft's log */
 };
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
@@ -564,6 +565,13 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
         const char *detail = raft_errmsg(&node->raft);
         return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
                           ret_error);
+    }
+    /* libraft prepares room at the start and when entries come; a leader without room takes none. */
+    if (node->guard.io.capacity == 0) {
+        return refuse(
+            ret_error, -ENOSPC,
+            "no space for the log in %.160s: make at least %d MB free and start again",
+            datadir_raft_path(node->dir), SPACE_MB_MIN);
     }
     compare_membership(node);
     node->running = true;
