@@ -21,13 +21,14 @@ MEMBERS = """
   members { node_id: 2 client_address: "b:1" peer_address: "b:2" }"""
 
 REQUESTS = {
-    "ATTACH": ('ClientAttachRequest', 'client_id: "c" epoch: 0 supersede: true secret: "0123456789abcdef"'),
+    "ATTACH": ('ClientAttachRequest', 'client_id: "c" epoch: 5 supersede: true secret: "0123456789abcdef"'),
+    "ATTACH_ZERO": ('ClientAttachRequest', 'client_id: "c" epoch: 0'),
     "DETACH": ('ClientDetachRequest', 'client_id: "c"'),
     "CREATE": ('ClientCreateRequest', ''),
     "GET_DEFAULT_ID": ('ClientGetDefaultIdRequest', ''),
     "GET_ATTACHED_IDS": ('ClientGetAttachedIdsRequest', ''),
     "LOCK": ('LockRequest', '''client_id: "c" lock_name: "n" mode: WAIT wait_timeout: 4294967295
-        lock_timeout: 30000 connection_drop: IGNORE limit: 65535 downgrade: true owner_info: "me"
+        lock_timeout: 30000 connection_drop: IGNORE limit: 2 downgrade: true owner_info: "me"
         client_time: 18446744073709551615'''),
     "LOCK_READ": ('LockRequest', 'lock_name: "n" type: READ client_time: 0'),
     "REFRESH": ('LockRefreshRequest', '''client_id: "c" lock_name: "n" wait_timeout: 5 lock_timeout: 6
@@ -55,12 +56,14 @@ RESPONSES = {
     "DEFAULT_ID": ('ClientGetDefaultIdResponse', 'client_id: "c"'),
     "ATTACHED_IDS": ('ClientGetAttachedIdsResponse', 'client_ids: "c" client_ids: "d"'),
     "DENIED": ('LockDeniedResponse', f'''client_id: "c" lock_name: "n" reason: DENY_HELD text: "held"
-        {HOLDERS} holders_count: 17 queue_length: 0 {POSITION}'''),
+        {HOLDERS} holders_count: 17 queue_length: 6 {POSITION}'''),
     "DENIED_PLAIN": ('LockDeniedResponse', 'client_id: "c" lock_name: "n"'),
     "WAIT": ('LockWaitResponse', f'client_id: "c" lock_name: "n" queue_position: 2 queue_length: 5 {POSITION}'),
     "WAIT_PLAIN": ('LockWaitResponse', 'client_id: "c" lock_name: "n"'),
     "GRANTED": ('LockGrantedResponse', f'''client_id: "c" lock_name: "n" token: 42 type: WRITE slot: 0
         lock_timeout: 30000 remaining: 29000 connection_drop: RELEASE client_time: 0 {POSITION}'''),
+    "GRANTED_SLOT": ('LockGrantedResponse', f'''client_id: "c" lock_name: "n" token: 42 type: READ slot: 7
+        lock_timeout: 0 remaining: 0 connection_drop: IGNORE {POSITION}'''),
     "GRANTED_PLAIN": ('LockGrantedResponse', 'client_id: "c" lock_name: "n"'),
     "WAIT_TIMEOUT": ('LockWaitTimeoutResponse', f'client_id: "c" lock_name: "n" {POSITION}'),
     "WAIT_TIMEOUT_PLAIN": ('LockWaitTimeoutResponse', 'client_id: "c" lock_name: "n"'),

@@ -111,8 +111,11 @@ static const struct {
      {.type = WIRE_REQ_ATTACH,
       .client = {"c", 1},
       .attach = {.has_epoch = true,
+                 .epoch = 5,
                  .supersede = true,
                  .secret = {"0123456789abcdef", 16}}}},
+    {golden_request_attach_zero,
+     {.type = WIRE_REQ_ATTACH, .client = {"c", 1}, .attach = {.has_epoch = true}}},
     {golden_request_detach, {.type = WIRE_REQ_DETACH, .client = {"c", 1}}},
     {golden_request_create, {.type = WIRE_REQ_CREATE}},
     {golden_request_get_default_id, {.type = WIRE_REQ_GET_DEFAULT_ID}},
@@ -125,7 +128,7 @@ static const struct {
                 .drop = WIRE_DROP_IGNORE,
                 .wait_timeout_ms = WIRE_UNLIMITED,
                 .lock_timeout_ms = 30000,
-                .limit = 65535,
+                .limit = 2,
                 .downgrade = true,
                 .owner_info = {"me", 2},
                 .has_client_time = true,
@@ -406,6 +409,8 @@ static void broken_envelopes_are_malformed(void **state)
     expect_malformed_hex(f, "0801");                     /* the key is a number */
     expect_malformed_hex(f, "1001");                     /* the message is a number */
     expect_malformed_hex(f, "0001");                     /* field 0 */
+    expect_malformed_hex(f, "0200");                     /* field 0 as text */
+    expect_malformed_hex(f, "18ffffffffffffffffff02");   /* a number above 64 bits */
     expect_malformed_hex(f, "0b0c");                     /* a group */
     expect_malformed_hex(f, "0e");                       /* wire type 6 */
     expect_malformed_hex(f, "808080808080808080800100"); /* a tag of 11 bytes */
