@@ -64,8 +64,7 @@ SAME(WIRE_ROLE_SERVING, NODE_ROLE__ROLE_SERVING);
 enum {
     CHUNK_BYTES_MIN = 4096,
     ARENA_LIMIT_BYTES_DEFAULT = 16 * 1024 * 1024,
-    ARENA_KEPT_BYTES_MAX =
-        256 * 1024, /* one huge message must not be paid for ever after */
+    ARENA_KEPT_BYTES_MAX = 256 * 1024, /* after one huge message */
     BUF_BYTES_MIN = 512,
 };
 

@@ -7,8 +7,7 @@
 #include <string.h>
 
 enum {
-    REQUEST_FIELDS_MAX =
-        128, /* the largest has 11; the rest is room for duplicates and features */
+    REQUEST_FIELDS_MAX = 128, /* no message has more than 11; but duplicates, features */
     LOCK_LIMIT_MAX = 65535,
     LIST_MAX = 1000,
     LIST_MAX_DEFAULT = 100,
