@@ -409,11 +409,22 @@ static void poll_socket(struct netlock *nl)
 
 /* ---- what is due -------------------------------------------------------------------------- */
 
+/* A leader that is stopped says nothing, and its successor waits for its clients only so long: what
+ * they hold and where they wait is lost after it. A silence must be noticed in less than half of
+ * that, a ping and its missing answer together, so that enough is left to find the new leader. */
+static uint64_t quarter_of_reattach_ms(const struct netlock *nl)
+{
+    uint32_t reattach_ms = nl->session.reattach_grace_ms;
+    return reattach_ms != 0 ? reattach_ms / 4 : CLIENT_NEVER;
+}
+
 uint64_t session_answer_ms(const struct netlock *nl)
 {
     uint64_t third_ms = nl->session_grace_ms / 3;
     if (nl->lease_least_ms / 3 < third_ms)
         third_ms = nl->lease_least_ms / 3;
+    if (quarter_of_reattach_ms(nl) < third_ms)
+        third_ms = quarter_of_reattach_ms(nl);
     if (third_ms < CLIENT_ANSWER_MIN_MS)
         return CLIENT_ANSWER_MIN_MS;
     return third_ms < CLIENT_ANSWER_MAX_MS ? third_ms : CLIENT_ANSWER_MAX_MS;
@@ -423,10 +434,12 @@ uint64_t session_answer_ms(const struct netlock *nl)
  * be sent serves as well. */
 static uint64_t ping_due_ms(const struct netlock *nl)
 {
-    uint32_t grace_ms = nl->session.session_grace_ms;
-    if (nl->ping != NULL || grace_ms == 0 || !TAILQ_EMPTY(&nl->queued))
+    uint64_t silence_ms = nl->session.session_grace_ms / 3;
+    if (nl->ping != NULL || silence_ms == 0 || !TAILQ_EMPTY(&nl->queued))
         return CLIENT_NEVER;
-    return nl->session.sent_ms + grace_ms / 3;
+    if (quarter_of_reattach_ms(nl) < silence_ms)
+        silence_ms = quarter_of_reattach_ms(nl);
+    return nl->session.sent_ms + silence_ms;
 }
 
 static uint64_t answer_due_ms(const struct netlock *nl)

@@ -208,7 +208,7 @@ static void scene_prepare(struct scene *scene, const char *round)
     char name[32];
     int rv;
 
-    snprintf(name, sizeof name, "round-%s", round);
+    snprintf(name, sizeof name, "round-%.20s", round);
     rv = netlock_lock(scene->holder, name, &how, &scene->grant);
     if (rv != 0) {
         say(now_ns(), "scene", "failed %s prepare: %s", round, netlock_strerror(rv));

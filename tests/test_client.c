@@ -587,7 +587,7 @@ static void pings_when_there_is_nothing_else_to_say(void **state)
     struct world *world = world_new(&plain);
     fake_greet(world, FIRST, NULL, 0);
 
-    world_advance(world, FAKE_GRACE_MS / 3 - 1);
+    world_advance(world, FAKE_GRACE_MS / 4 - 1);
     fake_expect_nothing(world, FIRST);
     world_advance(world, 1);
     fake_expect(world, FIRST, WIRE_REQ_PING);
@@ -595,6 +595,21 @@ static void pings_when_there_is_nothing_else_to_say(void **state)
     fake_expect_nothing(world, FIRST);
 
     assert_int_equal(world->nl->session.state, SESSION_READY);
+    world_free(world);
+}
+
+/* A waiter that noticed a stopped leader only after the re-attach grace lost its place. */
+static void notices_a_silent_leader_in_half_of_the_reattach_grace(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&plain);
+    fake_greet(world, FIRST, NULL, 0);
+
+    world_advance(world, FAKE_GRACE_MS / 4);
+    fake_expect(world, FIRST, WIRE_REQ_PING);
+    world_advance(world, FAKE_GRACE_MS / 4);
+
+    assert_int_not_equal(world->nl->session.state, SESSION_READY);
     world_free(world);
 }
 
@@ -928,6 +943,7 @@ int main(void)
         cmocka_unit_test(not_leader_in_the_middle_moves_to_the_new_leader),
         cmocka_unit_test(a_silent_leader_is_left_for_another),
         cmocka_unit_test(pings_when_there_is_nothing_else_to_say),
+        cmocka_unit_test(notices_a_silent_leader_in_half_of_the_reattach_grace),
         cmocka_unit_test(every_refusal_has_its_value_and_words),
         cmocka_unit_test(cancel_before_anything_was_sent_ends_it_at_once),
         cmocka_unit_test(cancel_leaves_the_queue),
