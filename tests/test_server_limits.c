@@ -1,0 +1,378 @@
+/* What a stranger, a slow or a broken peer can do to a server: be refused, and nothing else. Each test
+ * starts its server with the limits that it reaches. */
+#include "server_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static void
+send_lock(struct peer *peer, const char *key, const char *client, const char *lock)
+{
+    struct wire_request request = {
+        .type = WIRE_REQ_LOCK,
+        .key = str(key),
+        .client = str(client),
+        .lock = str(lock),
+        .lock_ = {.limit = 1},
+    };
+
+    peer_send(peer, &request);
+}
+
+/* The server still works for others. */
+static void expect_service(struct fixture *fixture)
+{
+    struct peer peer;
+
+    peer_open(&peer, fixture);
+    send_lock(&peer, "", "", "still there?");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    peer_close(&peer);
+}
+
+/* ---- bytes that are no messages ---- */
+
+static void expect_end_after(struct fixture *fixture, const void *bytes, size_t len)
+{
+    struct peer peer;
+
+    peer_open(&peer, fixture);
+    peer_send_bytes(&peer, bytes, len);
+    peer_expect_end(&peer);
+    peer_close(&peer);
+}
+
+static void what_is_no_message_ends_the_connection(void **state)
+{
+    static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char tls[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    static const char garbage[] = "\x00\x00\x00\x05\xff\xff\xff\xff\xff";
+    static const char huge[] = "\xff\xff\xff\xff";
+    static const char unknown[] =
+        "\x00\x00\x00\x2b\x12\x29\x0a\x27type.googleapis.com/gonetlock.Nonsense!";
+    struct fixture fixture;
+
+    (void)state;
+    fixture_start(&fixture, NULL);
+    expect_end_after(&fixture, http, sizeof(http) - 1);
+    expect_end_after(&fixture, tls, sizeof(tls) - 1);
+    expect_end_after(&fixture, garbage, sizeof(garbage) - 1);
+    expect_end_after(&fixture, huge, sizeof(huge) - 1);
+    expect_end_after(&fixture, unknown, sizeof(unknown) - 1);
+    expect_service(&fixture);
+    fixture_stop(&fixture);
+}
+
+static void after_hello_one_is_told_what_was_wrong(void **state)
+{
+    static const char garbage[] = "\x00\x00\x00\x05\xff\xff\xff\xff\xff";
+    static const char unknown[] =
+        "\x00\x00\x00\x2b\x12\x29\x0a\x27type.googleapis.com/gonetlock.Nonsense!";
+    static const char huge[] = "\x00\x10\x00\x01";
+    struct fixture fixture;
+    struct peer peer;
+
+    (void)state;
+    fixture_start(&fixture, NULL);
+    peer_open(&peer, &fixture);
+    peer_hello(&peer, 0);
+    peer_send_bytes(&peer, unknown, sizeof(unknown) - 1);
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code,
+                     WIRE_ERROR_UNKNOWN_TYPE);
+    peer_send_bytes(&peer, garbage, sizeof(garbage) - 1);
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code, WIRE_ERROR_INVALID);
+    peer_expect_end(&peer);
+    peer_close(&peer);
+
+    peer_open(&peer, &fixture);
+    peer_hello(&peer, 0);
+    send_lock(&peer, "k", "", "a");
+    peer_send_bytes(&peer, huge, sizeof(huge) - 1);
+    assert_str(peer_expect(&peer, WIRE_RESP_GRANTED).key, "k");
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code,
+                     WIRE_ERROR_TOO_LARGE);
+    peer_expect_end(&peer);
+    peer_close(&peer);
+    fixture_stop(&fixture);
+}
+
+static void largest_frame_is_read_to_its_end(void **state)
+{
+    struct fixture fixture;
+    struct peer peer;
+    size_t len = 4 + 1048576;
+    char *frame = calloc(1, len);
+
+    (void)state;
+    assert_non_null(frame);
+    fixture_start(&fixture, NULL);
+    peer_open(&peer, &fixture);
+    peer_hello(&peer, 0);
+    memcpy(frame, "\x00\x10\x00\x00", 4);
+    peer_send_bytes(&peer, frame, len);
+
+    /* A megabyte of zeros is no message, but it was looked at. */
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code, WIRE_ERROR_INVALID);
+    peer_close(&peer);
+    free(frame);
+    fixture_stop(&fixture);
+}
+
+/* ---- time ---- */
+
+static void peer_that_says_nothing_is_closed(void **state)
+{
+    static const char *const flags[] = {"--frame-timeout", "100ms", NULL};
+    struct fixture fixture;
+    struct peer silent;
+    struct peer half;
+    struct peer idle;
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    peer_open(&silent, &fixture);
+    peer_open(&half, &fixture);
+    peer_open(&idle, &fixture);
+    send_lock(&half, "", "", "a");
+    peer_expect(&half, WIRE_RESP_GRANTED);
+    peer_send_bytes(&half, "\x00\x00", 2);
+    send_lock(&idle, "", "", "b");
+    peer_expect(&idle, WIRE_RESP_GRANTED);
+
+    peer_expect_end(&silent);
+    peer_expect_end(&half);
+    fixture_run(&fixture, 300);
+    peer_expect_nothing(&idle);
+    peer_close(&silent);
+    peer_close(&half);
+    peer_close(&idle);
+    fixture_stop(&fixture);
+}
+
+/* ---- memory ---- */
+
+static void peer_that_does_not_read_is_closed(void **state)
+{
+    static const char *const flags[] = {"--output-bytes-max", "65536", NULL};
+    struct fixture fixture;
+    struct peer peer;
+    struct peer other;
+    int small = 4096;
+    struct wire_request list = {.type = WIRE_REQ_LIST_LOCKS, .list = {.max = 1000}};
+    char name[256];
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    peer_open(&other, &fixture);
+    peer_open(&peer, &fixture);
+    setsockopt(peer.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof(name), "%0200d", i);
+        send_lock(&other, "", "c", name);
+        peer_expect(&other, WIRE_RESP_GRANTED);
+    }
+    peer_hello(&peer, 0);
+    for (int i = 0; i < 200; i++) {
+        peer_send(&peer, &list);
+        fixture_run(&fixture, 1);
+        struct wire_request status = {.type = WIRE_REQ_STATUS, .lock = str("x")};
+        if (i % 50 == 49) {
+            peer_send(&other, &status);
+            peer_expect(&other, WIRE_RESP_DENIED);
+        }
+        if (send(peer.fd, "", 0, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+            break;
+        }
+    }
+
+    peer_expect_end(&peer);
+    expect_service(&fixture);
+    peer_close(&peer);
+    peer_close(&other);
+    fixture_stop(&fixture);
+}
+
+/* ---- numbers ---- */
+
+enum { CONNECTIONS_MAX = 4 };
+
+/* Fill the server up, be refused, and be let in when somebody has left. */
+static void reach_limit(const char *flag)
+{
+    const char *const flags[] = {flag, "4", NULL};
+    struct fixture fixture;
+    struct peer peers[CONNECTIONS_MAX + 1];
+
+    fixture_start(&fixture, flags);
+    fixture_run(&fixture, 20);
+    for (int i = 0; i <= CONNECTIONS_MAX; i++) {
+        peer_open(&peers[i], &fixture);
+    }
+    peer_expect_end(&peers[CONNECTIONS_MAX]);
+    for (int i = 0; i < CONNECTIONS_MAX; i++) {
+        peer_hello(&peers[i], 0);
+    }
+
+    peer_close(&peers[0]);
+    fixture_run(&fixture, 20);
+    peer_open(&peers[0], &fixture);
+    peer_hello(&peers[0], 0);
+    for (int i = 0; i <= CONNECTIONS_MAX; i++) {
+        peer_close(&peers[i]);
+    }
+    fixture_stop(&fixture);
+}
+
+static void connections_above_the_limit_are_refused(void **state)
+{
+    (void)state;
+    reach_limit("--connections-max");
+}
+
+static void connections_of_one_address_are_limited(void **state)
+{
+    (void)state;
+    reach_limit("--connections-per-address-max");
+}
+
+static void clients_of_one_connection_are_limited(void **state)
+{
+    static const char *const flags[] = {"--clients-per-connection-max", "2", NULL};
+    struct fixture fixture;
+    struct peer peer;
+    struct wire_request attach = {.type = WIRE_REQ_ATTACH, .client = str("one too many")};
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    peer_open(&peer, &fixture);
+    peer_hello(&peer, 0);
+    send_lock(&peer, "", "", "a");
+    send_lock(&peer, "", "c", "b");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+
+    send_lock(&peer, "", "one too many", "c");
+    peer_send(&peer, &attach);
+    send_lock(&peer, "", "c", "c");
+
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_DENIED).denied.reason,
+                     WIRE_DENY_LIMIT_EXCEEDED);
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code, WIRE_ERROR_LIMIT);
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    peer_close(&peer);
+    fixture_stop(&fixture);
+}
+
+static void limits_of_the_cluster_are_named(void **state)
+{
+    static const char *const flags[] = {"--claims-per-client-max", "1", NULL};
+    struct fixture fixture;
+    struct peer peer;
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    peer_open(&peer, &fixture);
+    peer_hello(&peer, 0);
+    send_lock(&peer, "", "", "a");
+    send_lock(&peer, "", "", "b");
+
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    struct wire_response denied = peer_expect(&peer, WIRE_RESP_DENIED);
+    assert_int_equal(denied.denied.reason, WIRE_DENY_LIMIT_EXCEEDED);
+    assert_non_null(memmem(denied.denied.text.data, denied.denied.text.len,
+                           "claims per client", strlen("claims per client")));
+    peer_close(&peer);
+    fixture_stop(&fixture);
+}
+
+/* ---- a node that does not serve ---- */
+
+static void node_without_a_majority_sends_clients_away(void **state)
+{
+    static const char *const flags[] = {"--member",  "1 127.0.0.1:19 127.0.0.1:20",
+                                        "--member",  "2 127.0.0.1:21 127.0.0.1:22",
+                                        "--member",  "3 127.0.0.1:23 127.0.0.1:24",
+                                        "--node-id", "1",
+                                        "--cluster", "c",
+                                        NULL};
+    struct fixture fixture;
+    struct peer hello;
+    struct peer plain;
+    struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS};
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    peer_open(&hello, &fixture);
+    peer_open(&plain, &fixture);
+    struct wire_response greeting = peer_hello(&hello, 0);
+    assert_false(greeting.hello.leader);
+    assert_int_equal(greeting.hello.members_count, 3);
+    assert_str(greeting.hello.members[1].client_address, "127.0.0.1:22");
+    send_lock(&hello, "k", "", "a");
+    send_lock(&plain, "k", "", "a");
+
+    struct wire_response error = peer_expect(&hello, WIRE_RESP_ERROR);
+    assert_int_equal(error.error.code, WIRE_ERROR_NOT_LEADER);
+    assert_in_range(error.error.retry_after_ms, 10, 50);
+    assert_str(error.key, "k");
+    peer_expect_end(&plain);
+    peer_send(&hello, &status);
+    assert_true(peer_expect(&hello, WIRE_RESP_CLUSTER_STATUS).cluster_status.role !=
+                WIRE_ROLE_SERVING);
+    peer_close(&hello);
+    peer_close(&plain);
+    fixture_stop(&fixture);
+}
+
+static void stopping_closes_clients(void **state)
+{
+    struct fixture fixture;
+    struct peer peer;
+
+    (void)state;
+    fixture_start(&fixture, NULL);
+    peer_open(&peer, &fixture);
+    send_lock(&peer, "", "", "a");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    fixture_stop(&fixture);
+
+    assert_int_equal(recv(peer.fd, &(char){0}, 1, 0), 0);
+    peer_close(&peer);
+}
+
+static void two_servers_share_a_process(void **state)
+{
+    struct fixture one;
+    struct fixture two;
+
+    (void)state;
+    fixture_start(&one, NULL);
+    fixture_start(&two, NULL);
+    expect_service(&one);
+    expect_service(&two);
+    fixture_stop(&one);
+    expect_service(&two);
+    fixture_stop(&two);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_no_message_ends_the_connection),
+        cmocka_unit_test(after_hello_one_is_told_what_was_wrong),
+        cmocka_unit_test(largest_frame_is_read_to_its_end),
+        cmocka_unit_test(peer_that_says_nothing_is_closed),
+        cmocka_unit_test(peer_that_does_not_read_is_closed),
+        cmocka_unit_test(connections_above_the_limit_are_refused),
+        cmocka_unit_test(connections_of_one_address_are_limited),
+        cmocka_unit_test(clients_of_one_connection_are_limited),
+        cmocka_unit_test(limits_of_the_cluster_are_named),
+        cmocka_unit_test(node_without_a_majority_sends_clients_away),
+        cmocka_unit_test(stopping_closes_clients),
+        cmocka_unit_test(two_servers_share_a_process),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
