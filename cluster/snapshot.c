@@ -90,6 +90,9 @@ static const char *load_records(struct fsm *fsm, const uint8_t *data)
     uint64_t records_count = durable_get_u64(data + AT_RECORDS_COUNT);
     struct durable_arena arena;
 
+    if (records_count == 0) {
+        return "it has no records"; /* even an empty table has one */
+    }
     for (uint64_t i = 0; i < records_count; i++) {
         struct fsm_record record;
         const uint8_t *message;

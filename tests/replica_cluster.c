@@ -138,6 +138,11 @@ void node_flush(struct node *node)
     }
 }
 
+void node_isolate(struct node *node, bool cut)
+{
+    mem_net_isolate(&node->cluster->net, node->id, cut);
+}
+
 const struct told *node_told_role(const struct node *node, enum replica_role role)
 {
     for (size_t i = 0; i < node->told_count; i++) {
@@ -279,6 +284,56 @@ struct node *cluster_elect(struct cluster *c)
     }
     assert_non_null(leader);
     return leader;
+}
+
+struct node *cluster_elect_with_client(struct cluster *c)
+{
+    struct node *leader = cluster_elect(c);
+
+    must_propose(leader, attach_command("a", 1));
+    cluster_settle(c);
+    assert_non_null(node_told_answer(leader, 1));
+    leader->told_count = 0;
+    return leader;
+}
+
+struct node *cluster_other(struct cluster *c, const struct node *node)
+{
+    return &c->nodes[node->id % c->count + 1];
+}
+
+void cluster_restart(struct cluster *c)
+{
+    for (unsigned id = 1; id <= c->count; id++) {
+        node_stop(&c->nodes[id]);
+    }
+    for (unsigned id = 1; id <= c->count; id++) {
+        node_start(&c->nodes[id]);
+    }
+}
+
+void cluster_set_snapshots(struct cluster *c, unsigned threshold, unsigned trailing)
+{
+    c->snapshot_threshold = threshold;
+    c->snapshot_trailing = trailing;
+    for (unsigned id = 1; id <= c->count; id++) {
+        raft_set_snapshot_threshold(&c->nodes[id].raft, threshold);
+        raft_set_snapshot_trailing(&c->nodes[id].raft, trailing);
+    }
+}
+
+void cluster_fill(struct cluster *c, unsigned entries)
+{
+    for (unsigned i = 0; i < entries; i++) {
+        char client[16];
+        char lock[16];
+        struct node *leader = cluster_elect(c);
+        snprintf(client, sizeof(client), "c%u", i % 7);
+        snprintf(lock, sizeof(lock), "l%u", i % 11);
+        must_propose(leader, attach_command(client, 0));
+        must_propose(leader, lock_command(client, lock, 60000 + i, 0));
+        cluster_settle(c);
+    }
 }
 
 static bool caught_up(const struct cluster *c)

@@ -76,6 +76,7 @@ void cluster_free(struct cluster *c);
 void node_stop(struct node *node); /* what is not written yet is lost */
 void node_start(struct node *node);
 void node_flush(struct node *node);
+void node_isolate(struct node *node, bool cut); /* cut or mend all its links */
 
 /* The first record of this kind; NULL if there is none. */
 const struct told *node_told_role(const struct node *node, enum replica_role role);
@@ -91,6 +92,21 @@ struct node *cluster_leader(struct cluster *c);
 
 /* Let time pass until there is one. Fails the test after a minute of it. */
 struct node *cluster_elect(struct cluster *c);
+
+/* The same, with a client "a" attached by ref 1, and what the leader was told so far forgotten. */
+struct node *cluster_elect_with_client(struct cluster *c);
+
+/* The next node but this one. */
+struct node *cluster_other(struct cluster *c, const struct node *node);
+
+/* Stop all nodes, then start them on the same disks. */
+void cluster_restart(struct cluster *c);
+
+/* From now on, also after restarts. */
+void cluster_set_snapshots(struct cluster *c, unsigned threshold, unsigned trailing);
+
+/* Commit @entries entries that leave holds and waits behind. No time passes. */
+void cluster_fill(struct cluster *c, unsigned entries);
 
 /* Let time pass until all nodes that are up have applied the same. Fails after a minute of it. */
 void cluster_catch_up(struct cluster *c);

@@ -18,17 +18,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct node *elect_alone(struct cluster *c)
-{
-    struct node *node = cluster_elect(c);
-
-    must_propose(node, attach_command("a", 1));
-    cluster_settle(c);
-    assert_non_null(node_told_answer(node, 1));
-    node->told_count = 0;
-    return node;
-}
-
 /* ---- becoming leader ------------------------------------------------------------------ */
 
 static void nothing_is_served_before_the_epoch_entry_is_applied(void **state)
@@ -60,7 +49,7 @@ static void nothing_is_served_before_the_epoch_entry_is_applied(void **state)
 static void commands_are_answered_in_order(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
 
     for (uint64_t ref = 10; ref < 20; ref++) {
         must_propose(node, lock_command("a", "L", FSM_UNLIMITED, ref));
@@ -81,7 +70,7 @@ static void commands_are_answered_in_order(void **state)
 static void commands_that_wait_share_one_entry(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     uint64_t last_index = raft_last_index(&node->raft);
 
     must_propose(node, status_command("a", "L", 10));
@@ -104,7 +93,7 @@ static void a_full_entry_is_followed_by_another(void **state)
 {
     enum { COMMANDS = 5000 };
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     char name[FSM_NAME_BYTES_MAX + 1];
     uint64_t last_index = raft_last_index(&node->raft);
     uint64_t entries;
@@ -132,7 +121,7 @@ static void a_full_entry_is_followed_by_another(void **state)
 static void too_many_waiting_commands_are_refused(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
 
     for (size_t i = 0; i < WAITING_MAX; i++) {
         must_propose(node, status_command("a", "L", 0));
@@ -149,7 +138,7 @@ static void too_many_waiting_commands_are_refused(void **state)
 static void a_command_that_no_entry_can_carry_is_refused(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     static const char long_name[FSM_NAME_BYTES_MAX + 1] = {'x'};
     struct fsm_command command = status_command("a", "L", 7);
 
@@ -165,7 +154,7 @@ static void a_command_that_no_entry_can_carry_is_refused(void **state)
 static void a_full_disk_keeps_the_batch(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     unsigned short plenty = node->io.raft_io.capacity;
     uint64_t last_index = raft_last_index(&node->raft);
 
@@ -191,7 +180,7 @@ static void a_full_disk_keeps_the_batch(void **state)
 static void a_checkpoint_is_noted_with_its_hash(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
 
     assert_int_equal(replica_last_checkpoint(node->replica).index, 0);
     must_propose(node, checkpoint_command(10));
@@ -208,7 +197,7 @@ static void a_checkpoint_is_noted_with_its_hash(void **state)
 static void an_idle_leader_proposes_nothing(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     uint64_t last_index;
 
     must_propose(node, lock_command("a", "L", FSM_UNLIMITED, 10));
@@ -224,7 +213,7 @@ static void an_idle_leader_proposes_nothing(void **state)
 static void time_is_committed_while_a_deadline_is_pending(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     uint64_t last_index;
     uint64_t now_ms;
 
@@ -245,7 +234,7 @@ static void time_is_committed_while_a_deadline_is_pending(void **state)
 static void a_tick_is_proposed_when_a_deadline_is_due_and_not_before(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     uint64_t granted_mono_ms = node->mono_ms;
 
     must_propose(node, lock_command("a", "L", 300, 10));
@@ -268,7 +257,7 @@ static void a_tick_is_proposed_when_a_deadline_is_due_and_not_before(void **stat
 static void time_does_not_stand_still_under_load(void **state)
 {
     struct cluster *c = *state;
-    struct node *node = elect_alone(c);
+    struct node *node = cluster_elect_with_client(c);
     uint64_t granted_mono_ms;
     uint64_t ref = HOLD_REF;
 

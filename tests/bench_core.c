@@ -1,0 +1,136 @@
+/* bench_core: processor time of the leader's logic, without disk, network and loop.
+ *
+ * Prints one line per measurement. Numbers are for comparing builds on one machine. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "entry.h"
+#include "replica_cluster.h"
+#include "snapshot.h"
+
+enum {
+    BATCHES = 2000,
+    BATCH_COMMANDS = 256,
+    HOLDS = 100000,
+};
+
+static double seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void report(const char *what, double elapsed, double count)
+{
+    printf("%-28s %8.0f ns  %10.0f /s\n", what, elapsed / count * 1e9, count / elapsed);
+}
+
+static void bench_entry(void)
+{
+    struct fsm_command command = lock_command("client-0123456789abcdef0123456789abcdef",
+                                              "jobs/nightly/import", 30000, 0);
+    struct entry_header header = {.cluster_ms = 1u << 30, .proposer = 1, .batch = 1};
+    double writing = 0;
+    double reading = 0;
+
+    for (unsigned i = 0; i < BATCHES; i++) {
+        static struct entry_reader reader;
+        struct entry_writer writer = {0};
+        struct fsm_command back;
+        const char *error;
+        uint8_t *data;
+        size_t len;
+        double start = seconds();
+
+        for (unsigned n = 0; n < BATCH_COMMANDS; n++) {
+            entry_writer_add(&writer, &command, REPLICA_BATCH_BYTES_MAX);
+        }
+        entry_writer_close(&writer, &header, &data, &len);
+        writing += seconds() - start;
+
+        start = seconds();
+        entry_reader_open(&reader, data, len);
+        while (entry_reader_next(&reader, &back, &error)) {
+        }
+        reading += seconds() - start;
+        entry_writer_release(&writer);
+    }
+    report("entry: encode a command", writing, (double)BATCHES * BATCH_COMMANDS);
+    report("entry: decode a command", reading, (double)BATCHES * BATCH_COMMANDS);
+}
+
+/* Lock and release, as many waiting as fit one batch, committed at once. */
+static void bench_replica(void)
+{
+    struct cluster *c = cluster_new(1);
+    struct node *node = cluster_elect_with_client(c);
+    struct fsm_command lock = lock_command("a", "jobs/nightly/import", 30000, 7);
+    struct fsm_command release = {
+        .type = FSM_CMD_RELEASE, .client = lock.client, .lock = lock.lock, .ref = 8};
+    double start = seconds();
+
+    for (unsigned i = 0; i < BATCHES; i++) {
+        for (unsigned n = 0; n < BATCH_COMMANDS; n += 2) {
+            must_propose(node, lock);
+            must_propose(node, release);
+        }
+        cluster_settle(c);
+        node->told_count = 0;
+    }
+    report("replica: propose to event", seconds() - start,
+           (double)BATCHES * BATCH_COMMANDS);
+    cluster_free(c);
+}
+
+static struct fsm *table_of_holds(void)
+{
+    struct fsm *fsm = fsm_new(1);
+
+    for (unsigned i = 0; i < HOLDS; i++) {
+        char client[64];
+        char name[64];
+        snprintf(client, sizeof(client), "client-%032u", i / 10);
+        snprintf(name, sizeof(name), "jobs/nightly/import-%06u", i);
+        struct fsm_command attach = attach_command(client, 0);
+        struct fsm_command lock = lock_command(client, name, 30000000, 0);
+        attach.time_ms = lock.time_ms = 1u << 30;
+        fsm_apply(fsm, &attach, NULL);
+        fsm_apply(fsm, &lock, NULL);
+    }
+    return fsm;
+}
+
+static void bench_snapshot(void)
+{
+    struct fsm *fsm = table_of_holds();
+    struct fsm *copy;
+    uint64_t index;
+    void *data;
+    size_t len;
+    double start = seconds();
+
+    snapshot_encode(fsm, 1, &data, &len);
+    double encoding = seconds() - start;
+    start = seconds();
+    if (snapshot_decode(data, len, 2, &copy, &index) != NULL) {
+        abort();
+    }
+    double decoding = seconds() - start;
+    printf("snapshot of %d holds: encode %.1f ms, decode %.1f ms, %.1f MB\n", HOLDS,
+           encoding * 1e3, decoding * 1e3, (double)len / 1e6);
+    raft_free(data);
+    fsm_free(copy);
+    fsm_free(fsm);
+}
+
+int main(void)
+{
+    bench_entry();
+    bench_replica();
+    bench_snapshot();
+    return 0;
+}
