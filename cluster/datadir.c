@@ -16,22 +16,10 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "node_file.h"
 
-#define LOCK_FILE     "lock"
-#define NODE_FILE     "node"
-#define NODE_FILE_NEW "node.new"
-#define RAFT_DIR      "raft"
-
-enum { NODE_FILE_BYTES_MAX = 512 };
-
-/* What DIR/node says. */
-struct node_file {
-    bool exists;
-    unsigned format;
-    char cluster_id[DATADIR_CLUSTER_ID_BYTES_MAX + 1];
-    uint64_t node_id;
-    bool log_begun;
-};
+#define LOCK_FILE "lock"
+#define RAFT_DIR  "raft"
 
 struct datadir {
     char *path;
@@ -67,110 +55,7 @@ bool datadir_cluster_id_valid(const char *cluster_id)
     return true;
 }
 
-/* ---- DIR/node
- * --------------------------------------------------------------------------------- */
-
-static int node_file_parse(const char *text, struct node_file *ret)
-{
-    char log[4];
-    int end = 0;
-
-    /* A newer format may say more or other things than we can read; its number must do.
-     */
-    if (sscanf(text, "format %u\n", &ret->format) != 1) {
-        return -EUCLEAN;
-    }
-    if (ret->format > DATADIR_FORMAT) {
-        return 0;
-    }
-    int fields = sscanf(text, "format %u\ncluster %63s\nnode %" SCNu64 "\nlog %3s\n%n",
-                        &ret->format, ret->cluster_id, &ret->node_id, log, &end);
-    if (fields != 4 || text[end] != '\0' || ret->node_id == 0) {
-        return -EUCLEAN;
-    }
-    ret->log_begun = strcmp(log, "yes") == 0;
-    return ret->log_begun || strcmp(log, "no") == 0 ? 0 : -EUCLEAN;
-}
-
-static int read_small_file(int dir_fd, const char *name, char *buffer, size_t size)
-{
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) {
-        return -errno;
-    }
-    ssize_t n = read(fd, buffer, size - 1);
-    int error = n < 0 ? -errno : 0;
-    close(fd);
-    if (error == 0) {
-        buffer[n] = '\0';
-    }
-    return error;
-}
-
-static int node_file_read(int dir_fd, struct node_file *ret)
-{
-    char text[NODE_FILE_BYTES_MAX + 1];
-
-    *ret = (struct node_file){.exists = false};
-    int error = read_small_file(dir_fd, NODE_FILE, text, sizeof text);
-    if (error == -ENOENT) {
-        return 0;
-    }
-    if (error != 0) {
-        return error;
-    }
-    ret->exists = true;
-    return node_file_parse(text, ret);
-}
-
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return -errno;
-        }
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-/* Old or new content after a crash, never a part: write beside it, sync, rename, sync the
- * directory. */
-static int node_file_write(int dir_fd, const struct node_file *node)
-{
-    char text[NODE_FILE_BYTES_MAX];
-    int len = snprintf(text, sizeof text,
-                       "format %u\ncluster %s\nnode %" PRIu64 "\nlog %s\n", node->format,
-                       node->cluster_id, node->node_id, node->log_begun ? "yes" : "no");
-
-    int fd =
-        openat(dir_fd, NODE_FILE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return -errno;
-    }
-    int error = write_all(fd, text, (size_t)len);
-    if (error == 0 && fsync(fd) != 0) {
-        error = -errno;
-    }
-    if (close(fd) != 0 && error == 0) {
-        error = -errno;
-    }
-    if (error == 0 && renameat(dir_fd, NODE_FILE_NEW, dir_fd, NODE_FILE) != 0) {
-        error = -errno;
-    }
-    if (error == 0 && fsync(dir_fd) != 0) {
-        error = -errno;
-    }
-    return error;
-}
-
-/* ---- checks, none of which writes
- * ------------------------------------------------------------- */
+/* ---- checks, none of which writes ----------------------------------------------------------- */
 
 static int check_mode(const struct datadir *dir, char *ret_error)
 {
@@ -321,8 +206,7 @@ check_all(struct datadir *dir, const struct datadir_identity *identity, char *re
     return check_content(dir, identity, ret_error);
 }
 
-/* ---- taking it
- * -------------------------------------------------------------------------------- */
+/* ---- taking it ------------------------------------------------------------------------------ */
 
 static int take_lock(struct datadir *dir, char *ret_error)
 {

@@ -33,8 +33,7 @@ static void *must_alloc(size_t size)
     return memory;
 }
 
-/* ---- B2: failures of the disk
- * ----------------------------------------------------------------- */
+/* ---- B2: failures of the disk --------------------------------------------------------------- */
 /* libraft's error paths after a failed append release the entries twice, and its retry of
  * a failed write arms one timer with the state in another (uv_append.c: prepare_retry for
  * append_retry). None of them may run: a node that cannot store must stop, once, and say
@@ -168,8 +167,7 @@ static void guard_trace(struct raft_tracer *tracer, int type, const void *info)
     }
 }
 
-/* ---- B1, B2: storing snapshots
- * ---------------------------------------------------------------- */
+/* ---- B1, B2: storing snapshots -------------------------------------------------------------- */
 
 struct guarded_put {
     struct raft_io_snapshot_put request;
@@ -260,8 +258,7 @@ static int guard_start(struct raft_io *io,
     return guard->inner.start(io, msecs, tick, guard_recv);
 }
 
-/* ---- B6: reading a snapshot to send it
- * -------------------------------------------------------- */
+/* ---- B6: reading a snapshot to send it ------------------------------------------------------ */
 
 struct guarded_get {
     struct raft_io_snapshot_get request;
@@ -308,8 +305,7 @@ static int guard_snapshot_get(struct raft_io *io,
     return rv;
 }
 
-/* ---- B3: sending snapshots
- * -------------------------------------------------------------------- */
+/* ---- B3: sending snapshots ------------------------------------------------------------------ */
 /* The leader gives a follower up that was silent for one tick, and then sends it the
  * whole snapshot anew (timeout.c: checkContactQuorum): a storm as soon as the transfer
  * takes longer than a heartbeat. One at a time, then: RAFT_BUSY makes libraft forget the
@@ -414,8 +410,7 @@ static int send_snapshot(struct raft_guard *guard,
     return 0;
 }
 
-/* ---- B4: changes of membership
- * ---------------------------------------------------------------- */
+/* ---- B4: changes of membership -------------------------------------------------------------- */
 /* A follower notes an uncommitted change under the index of the first new entry of the
  * message that brought it, not under its own (replication.c: replicationAppend), and then
  * does not recognise it when it commits: its snapshots keep the old membership. A change
@@ -506,8 +501,7 @@ guard_fsm_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bu
     return guard->inner_fsm->snapshot_async(guard->inner_fsm, bufs, n_bufs);
 }
 
-/* ---- installing
- * ------------------------------------------------------------------------------- */
+/* ---- installing ----------------------------------------------------------------------------- */
 
 static void install_fsm(struct raft_guard *guard, struct raft_fsm *fsm)
 {

@@ -13,8 +13,9 @@
 #include <raft/uv.h>
 
 #include "datadir.h"
+#include "handover.h"
 #include "memory.h"
-#include "peer_address.h"
+#include "node_config.h"
 #include "raft_guard.h"
 #include "transport.h"
 
@@ -23,27 +24,15 @@ static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
 
 enum {
     LOG_LINE_BYTES = 1024,
-    SNAPSHOT_THRESHOLD = 8192,
-    SNAPSHOT_TRAILING = 8192,
     HANDSHAKE_TIMEOUT_MS = 5000,
     SPACE_MB_MIN = 16, /* two segments of libraft's log */
 };
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 
-/* A request to hand leadership over. */
-struct handover {
-    bool wanted;
-    bool running; /* libraft is at it */
-    struct raft_transfer request;
-    void (*on_done)(void *arg);
-    void *arg;
-};
-
 struct raft_node {
     uv_loop_t *loop;
-    struct raft_node_config config; /* texts are ours, members too */
-    struct raft_node_member *members;
+    struct raft_node_config config; /* a copy */
     struct replica_host host;
     struct datadir *dir;
     struct replica *replica;
@@ -52,22 +41,21 @@ struct raft_node {
     struct raft_guard guard;
     struct raft raft;
 
+    struct handover handover;
+
     /* The replica is flushed before and after I/O, and when it has something due. */
     uv_prepare_t before_io;
     uv_check_t after_io;
     uv_timer_t due;
-    uv_timer_t handover_deadline;
     unsigned handles_open;
     bool running;
     bool closing;
-    struct handover handover;
 
     void (*on_closed)(void *arg);
     void *on_closed_arg;
 };
 
-/* ---- small services
- * --------------------------------------------------------------------------- */
+/* ---- small services ------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 4))) static void
 node_log(const struct raft_node *node, enum log_level level, const char *format, ...)
@@ -90,16 +78,6 @@ refuse(char *ret_error, int error, const char *format, ...)
     vsnprintf(ret_error, RAFT_NODE_ERROR_BYTES, format, args);
     va_end(args);
     return error;
-}
-
-static char *copy_text(const char *text)
-{
-    char *copy = text == NULL ? NULL : strdup(text);
-
-    if (text != NULL && copy == NULL) {
-        abort();
-    }
-    return copy;
 }
 
 /* The only place where libraft's codes become ours. */
@@ -143,35 +121,16 @@ static uint64_t boottime_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
+/* ---- one turn of the loop ------------------------------------------------------------------- */
+
+static void step_handover(struct raft_node *node)
 {
-    if (value < low) {
-        return low;
+    uint64_t target = handover_step(&node->handover);
+
+    if (target != 0) {
+        node_log(node, LOG_INFO, "handing leadership to node %" PRIu64, target);
     }
-    return value < high ? value : high;
 }
-
-struct raft_node_timing raft_node_timing_from_lease(uint32_t lease_ms)
-{
-    struct raft_node_timing timing = {
-        .election_ms = lease_ms,
-        .heartbeat_ms = clamp(lease_ms / 10, 1, UINT32_MAX),
-        .connect_timeout_ms = clamp(lease_ms / 2, 100, 1000),
-        .connect_retry_ms = clamp(lease_ms / 5, 100, 200),
-        .user_timeout_ms = lease_ms < 1000 ? 2000 : lease_ms + 1000,
-    };
-
-    /* libraft silently triples exactly this pair, for somebody's test suite. */
-    if (timing.election_ms == 150 && timing.heartbeat_ms == 15) {
-        timing.heartbeat_ms = 14;
-    }
-    return timing;
-}
-
-/* ---- one turn of the loop
- * --------------------------------------------------------------------- */
-
-static void handover_step(struct raft_node *node);
 
 static void on_due(uv_timer_t *timer);
 
@@ -181,7 +140,7 @@ static void node_turn(struct raft_node *node)
         return;
     }
     /* Before the replica submits its next entry: now a follower may have everything. */
-    handover_step(node);
+    step_handover(node);
 
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
@@ -208,8 +167,7 @@ static void on_after_io(uv_check_t *check)
     node_turn(check->data);
 }
 
-/* ---- what the guard and the transport want to know
- * -------------------------------------------- */
+/* ---- what the guard and the transport want to know ------------------------------------------ */
 
 static void on_fatal(void *arg, const char *what)
 {
@@ -247,93 +205,7 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
     return configuration->n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
 }
 
-/* ---- making a node
- * ---------------------------------------------------------------------------- */
-
-static int check_members(const struct raft_node_config *config, char *ret_error)
-{
-    struct peer_address parsed;
-    bool own = false;
-
-    if (config->members_count == 0 || config->members_count > RAFT_NODE_MEMBERS_MAX) {
-        return refuse(ret_error, -EINVAL, "a cluster has 1 to %d members",
-                      (int)RAFT_NODE_MEMBERS_MAX);
-    }
-    for (size_t i = 0; i < config->members_count; i++) {
-        const struct raft_node_member *member = &config->members[i];
-        if (member->node_id == 0 ||
-            peer_address_parse(member->peer_address, &parsed) != 0) {
-            return refuse(ret_error, -EINVAL,
-                          "member %" PRIu64
-                          " at '%.200s': an id is not 0, an address is host:port or "
-                          "[v6]:port",
-                          member->node_id, member->peer_address);
-        }
-        for (size_t j = 0; j < i; j++) {
-            if (config->members[j].node_id == member->node_id ||
-                strcmp(config->members[j].peer_address, member->peer_address) == 0) {
-                return refuse(ret_error, -EINVAL,
-                              "member %" PRIu64
-                              " at %.200s: the id or the address is there twice",
-                              member->node_id, member->peer_address);
-            }
-        }
-        own = own || member->node_id == config->node_id;
-    }
-    if (!own) {
-        return refuse(ret_error, -EINVAL,
-                      "this node's id %" PRIu64 " is not among the members",
-                      config->node_id);
-    }
-    if (config->peer_listen != NULL &&
-        peer_address_parse(config->peer_listen, &parsed) != 0) {
-        return refuse(ret_error, -EINVAL,
-                      "'%.200s' is no address to listen on: host:port or [v6]:port",
-                      config->peer_listen);
-    }
-    return 0;
-}
-
-static void copy_config(struct raft_node *node, const struct raft_node_config *config)
-{
-    node->config = *config;
-    node->config.data_dir = copy_text(config->data_dir);
-    node->config.cluster_id = copy_text(config->cluster_id);
-    node->config.peer_listen = copy_text(config->peer_listen);
-    node->members = memory_new(config->members_count * sizeof *node->members);
-    for (size_t i = 0; i < config->members_count; i++) {
-        node->members[i].node_id = config->members[i].node_id;
-        node->members[i].peer_address = copy_text(config->members[i].peer_address);
-    }
-    node->config.members = node->members;
-    if (node->config.snapshot_threshold == 0) {
-        node->config.snapshot_threshold = SNAPSHOT_THRESHOLD;
-    }
-    if (node->config.snapshot_trailing == 0) {
-        node->config.snapshot_trailing = SNAPSHOT_TRAILING;
-    }
-}
-
-static void free_config(struct raft_node *node)
-{
-    for (size_t i = 0; i < node->config.members_count; i++) {
-        free((void *)(uintptr_t)node->members[i].peer_address);
-    }
-    free(node->members);
-    free((void *)(uintptr_t)node->config.data_dir);
-    free((void *)(uintptr_t)node->config.cluster_id);
-    free((void *)(uintptr_t)node->config.peer_listen);
-}
-
-static const char *own_address(const struct raft_node *node)
-{
-    for (size_t i = 0; i < node->config.members_count; i++) {
-        if (node->members[i].node_id == node->config.node_id) {
-            return node->members[i].peer_address;
-        }
-    }
-    abort(); /* check_members() has found it */
-}
+/* ---- making a node -------------------------------------------------------------------------- */
 
 static void init_transport(struct raft_node *node)
 {
@@ -404,7 +276,7 @@ static int init_raft(struct raft_node *node, char *ret_error)
     raft_guard_install(guard, &node->raft, replica_raft_fsm(node->replica), &host);
     raft_uv_set_tracer(&guard->io, &guard->tracer);
     rv = raft_init(&node->raft, &guard->io, &guard->fsm, node->config.node_id,
-                   own_address(node));
+                   node_config_own_address(&node->config));
     if (rv != 0) {
         refuse_log(node, rv, raft_errmsg(&node->raft), ret_error);
         raft_uv_close(&guard->io);
@@ -422,13 +294,12 @@ static void init_handles(struct raft_node *node)
 
     error |= uv_check_init(node->loop, &node->after_io);
     error |= uv_timer_init(node->loop, &node->due);
-    error |= uv_timer_init(node->loop, &node->handover_deadline);
     assert(error == 0);
     (void)error;
     node->before_io.data = node;
     node->after_io.data = node;
     node->due.data = node;
-    node->handover_deadline.data = node;
+    handover_init(&node->handover, node->loop, &node->raft, &node->transport);
     node->handles_open = 4;
 }
 
@@ -442,7 +313,7 @@ int raft_node_new(struct raft_node **ret,
                                         .node_id = config->node_id};
     struct datadir *dir;
 
-    int error = check_members(config, ret_error);
+    int error = node_config_check(config, ret_error);
     if (error == 0) {
         error = datadir_open(&dir, config->data_dir, &identity, ret_error);
     }
@@ -453,8 +324,7 @@ int raft_node_new(struct raft_node **ret,
     node->loop = loop;
     node->dir = dir;
     node->host = *host;
-    copy_config(node, config);
-    node->config.replica.node_id = config->node_id;
+    node->config = node_config_copy(config);
     node->replica = replica_new(&node->config.replica, host);
     error = init_raft(node, ret_error);
     if (error != 0) {
@@ -472,12 +342,11 @@ void raft_node_free(struct raft_node *node)
 {
     assert(node->dir == NULL && node->handles_open == 0);
     replica_free(node->replica);
-    free_config(node);
+    node_config_release(&node->config);
     free(node);
 }
 
-/* ---- starting
- * --------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------- */
 
 /* Every member of a new cluster writes the same first entry: the membership. */
 static int bootstrap(struct raft_node *node, char *ret_error)
@@ -490,7 +359,7 @@ static int bootstrap(struct raft_node *node, char *ret_error)
     }
     raft_configuration_init(&configuration);
     for (size_t i = 0; i < node->config.members_count && rv == 0; i++) {
-        const struct raft_node_member *member = &node->members[i];
+        const struct raft_node_member *member = &node->config.members[i];
         rv = raft_configuration_add(&configuration, member->node_id, member->peer_address,
                                     RAFT_VOTER);
     }
@@ -517,9 +386,9 @@ static void compare_membership(const struct raft_node *node)
 
     for (size_t i = 0; i < node->config.members_count; i++) {
         const char *address = NULL;
-        if (on_membership((void *)(uintptr_t)node, node->members[i].node_id, &address) ==
-                TRANSPORT_MEMBER &&
-            strcmp(address, node->members[i].peer_address) == 0) {
+        if (on_membership((void *)(uintptr_t)node, node->config.members[i].node_id,
+                          &address) == TRANSPORT_MEMBER &&
+            strcmp(address, node->config.members[i].peer_address) == 0) {
             same++;
         }
     }
@@ -580,107 +449,22 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
     return 0;
 }
 
-/* ---- handing leadership over
- * ------------------------------------------------------------------ */
-
-static void handover_end(struct raft_node *node)
-{
-    struct handover handover = node->handover;
-
-    node->handover.wanted = false;
-    uv_timer_stop(&node->handover_deadline);
-    if (handover.wanted) {
-        handover.on_done(handover.arg);
-    }
-}
-
-static void on_handover_deadline(uv_timer_t *timer)
-{
-    handover_end(timer->data);
-}
-
-/* libraft says that it is over, not how it ended: the next step looks. */
-static void on_handed_over(struct raft_transfer *request)
-{
-    struct raft_node *node = request->data;
-
-    node->handover.running = false;
-}
-
-/* Left to itself libraft takes the last voter of its list, alive or not. */
-static uint64_t handover_target(struct raft_node *node)
-{
-    const struct raft_configuration *configuration = &node->raft.configuration;
-    raft_index last = raft_last_index(&node->raft);
-
-    for (unsigned i = 0; i < configuration->n; i++) {
-        const struct raft_server *server = &configuration->servers[i];
-        raft_index match = 0;
-        if (server->id != node->raft.id && server->role == RAFT_VOTER &&
-            raft_match_index(&node->raft, server->id, &match) == 0 && match == last &&
-            transport_connected(&node->transport, server->id)) {
-            return server->id;
-        }
-    }
-    return 0;
-}
-
-static void handover_step(struct raft_node *node)
-{
-    struct handover *handover = &node->handover;
-
-    if (!handover->wanted || handover->running) {
-        return;
-    }
-    if (raft_state(&node->raft) != RAFT_LEADER) {
-        handover_end(node);
-        return;
-    }
-    uint64_t target = handover_target(node);
-    if (target == 0) {
-        return;
-    }
-    handover->request.data = node;
-    handover->running =
-        raft_transfer(&node->raft, &handover->request, target, on_handed_over) == 0;
-    if (handover->running) {
-        node_log(node, LOG_INFO, "handing leadership to node %" PRIu64, target);
-    }
-}
-
-static bool has_other_voter(const struct raft_node *node)
-{
-    const struct raft_configuration *configuration = &node->raft.configuration;
-
-    for (unsigned i = 0; i < configuration->n; i++) {
-        if (configuration->servers[i].id != node->raft.id &&
-            configuration->servers[i].role == RAFT_VOTER) {
-            return true;
-        }
-    }
-    return false;
-}
+/* ---- handing leadership over ---------------------------------------------------------------- */
 
 void raft_node_transfer(struct raft_node *node,
                         uint32_t timeout_ms,
                         void (*on_done)(void *arg),
                         void *arg)
 {
-    assert(!node->handover.wanted);
-    if (!node->running || node->closing || raft_state(&node->raft) != RAFT_LEADER ||
-        !has_other_voter(node)) {
+    if (!node->running || node->closing) {
         on_done(arg);
         return;
     }
-    node->handover.wanted = true;
-    node->handover.on_done = on_done;
-    node->handover.arg = arg;
-    uv_timer_start(&node->handover_deadline, on_handover_deadline, timeout_ms, 0);
-    handover_step(node);
+    handover_start(&node->handover, timeout_ms, on_done, arg);
+    step_handover(node);
 }
 
-/* ---- closing
- * ---------------------------------------------------------------------------------- */
+/* ---- closing -------------------------------------------------------------------------------- */
 /* 1 libraft with its files and connections, 2 our handles, 3 memory and the directory's
  * lock. */
 
@@ -706,7 +490,8 @@ static void on_raft_closed(struct raft *raft)
     uv_close((uv_handle_t *)&node->before_io, on_handle_closed);
     uv_close((uv_handle_t *)&node->after_io, on_handle_closed);
     uv_close((uv_handle_t *)&node->due, on_handle_closed);
-    uv_close((uv_handle_t *)&node->handover_deadline, on_handle_closed);
+    node->handover.deadline.data = node;
+    uv_close((uv_handle_t *)&node->handover.deadline, on_handle_closed);
 }
 
 void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void *arg)
@@ -715,7 +500,7 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
     node->closing = true;
     node->on_closed = on_closed;
     node->on_closed_arg = arg;
-    handover_end(node);
+    handover_end(&node->handover);
     uv_prepare_stop(&node->before_io);
     uv_check_stop(&node->after_io);
     uv_timer_stop(&node->due);
@@ -723,8 +508,7 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
     raft_close(&node->raft, on_raft_closed);
 }
 
-/* ---- looking in
- * ------------------------------------------------------------------------------- */
+/* ---- looking in ----------------------------------------------------------------------------- */
 
 struct replica *raft_node_replica(struct raft_node *node)
 {

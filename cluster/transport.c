@@ -17,8 +17,7 @@
 
 enum { LISTEN_BACKLOG = 128, LOG_LINE_BYTES = 1024 };
 
-/* ---- logging
- * ---------------------------------------------------------------------------------- */
+/* ---- logging -------------------------------------------------------------------------------- */
 
 void transport_log(const struct transport *transport, int level, const char *format, ...)
 {
@@ -56,8 +55,7 @@ void transport_log_gated(const struct transport *transport,
     gate->suppressed = 0;
 }
 
-/* ---- peers and their sockets
- * ------------------------------------------------------------------ */
+/* ---- peers and their sockets ---------------------------------------------------------------- */
 
 static bool socket_open(const struct transport_socket *socket)
 {
@@ -142,8 +140,7 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
     return false;
 }
 
-/* ---- who may connect
- * -------------------------------------------------------------------------- */
+/* ---- who may connect ------------------------------------------------------------------------ */
 
 __attribute__((format(printf, 3, 4))) static enum handshake_verdict
 refuse(char *ret_reason, enum handshake_verdict verdict, const char *format, ...)
@@ -197,8 +194,7 @@ transport_judge(struct transport *transport,
     return HANDSHAKE_WELCOME;
 }
 
-/* ---- what becomes of links
- * -------------------------------------------------------------------- */
+/* ---- what becomes of links ------------------------------------------------------------------ */
 
 void transport_accepted(struct transport *transport,
                         const struct handshake_hello *hello,
@@ -261,8 +257,7 @@ void transport_closed_one(struct transport *transport)
     }
 }
 
-/* ---- listening
- * -------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------ */
 
 static void on_connection(uv_stream_t *listener, int status)
 {

@@ -53,8 +53,7 @@ struct transport {
     raft_uv_transport_close_cb on_closed;
 };
 
-/* ---- transport.c
- * ------------------------------------------------------------------------------ */
+/* ---- transport.c ---------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 4))) void
 transport_log(const struct transport *transport, int level, const char *format, ...);
@@ -89,8 +88,7 @@ void transport_connect_failed(struct transport *transport,
 /* Something counted in transport->open has ended. */
 void transport_closed_one(struct transport *transport);
 
-/* ---- transport_link.c
- * ------------------------------------------------------------------------- */
+/* ---- transport_link.c ----------------------------------------------------------------------- */
 
 int transport_link_connect(struct raft_uv_transport *face,
                            struct raft_uv_connect *request,

@@ -19,6 +19,7 @@
 #include "memory.h"
 #include "peer_address.h"
 #include "transport_internal.h"
+#include "transport_lookup.h"
 
 enum {
     KEEPALIVE_IDLE_S = 1,
@@ -44,12 +45,6 @@ struct link_socket {
     uint8_t out[HANDSHAKE_BYTES_MAX];
 };
 
-struct link_lookup {
-    uv_getaddrinfo_t request;
-    struct transport *transport;
-    struct transport_link *link; /* NULL: given up */
-};
-
 struct transport_link {
     struct transport *transport;
     struct transport_link *prev, *next;
@@ -61,9 +56,8 @@ struct transport_link {
     struct raft_uv_connect *request; /* NULL: inbound */
     uint64_t node_id;
     char address[PEER_ADDRESS_BYTES_MAX + 1];
-    struct link_lookup *lookup;
-    struct sockaddr_storage *targets;
-    size_t targets_count;
+    struct transport_lookup *lookup;
+    struct transport_targets targets;
     size_t target_next;
 
     /* Handshake. */
@@ -78,8 +72,7 @@ struct transport_link {
 static void connect_next(struct transport_link *link);
 static void on_deadline(uv_timer_t *timer);
 
-/* ---- life of a link
- * --------------------------------------------------------------------------- */
+/* ---- life of a link ------------------------------------------------------------------------- */
 
 static struct transport_link *link_new(struct transport *transport, enum link_stage stage)
 {
@@ -139,7 +132,7 @@ static void link_on_timer_closed(uv_handle_t *handle)
     if (link->next != NULL) {
         link->next->prev = link->prev;
     }
-    free(link->targets);
+    transport_targets_release(&link->targets);
     free(link);
     /* Never from inside connect(): libraft does not expect that. */
     if (request != NULL) {
@@ -158,8 +151,7 @@ static void link_end(struct transport_link *link)
     }
     link->stage = LINK_ENDED;
     if (link->lookup != NULL) {
-        link->lookup->link = NULL;
-        uv_cancel((uv_req_t *)&link->lookup->request);
+        transport_lookup_forget(link->lookup);
     }
     link_drop_socket(link);
     uv_close((uv_handle_t *)&link->timer, link_on_timer_closed);
@@ -215,7 +207,7 @@ static void on_deadline(uv_timer_t *timer)
         break;
     case LINK_CONNECT:
         link_drop_socket(link);
-        if (link->target_next < link->targets_count) {
+        if (link->target_next < link->targets.count) {
             connect_next(link);
         } else {
             link_fail(link, "no answer to the connect");
@@ -246,8 +238,7 @@ void transport_links_cancel(struct transport *transport)
     }
 }
 
-/* ---- sockets
- * ---------------------------------------------------------------------------------- */
+/* ---- sockets -------------------------------------------------------------------------------- */
 
 static void link_new_socket(struct transport_link *link)
 {
@@ -289,8 +280,7 @@ static void socket_set_options(struct link_socket *socket,
     }
 }
 
-/* ---- handshake, both directions
- * --------------------------------------------------------------- */
+/* ---- handshake, both directions ------------------------------------------------------------- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -400,8 +390,7 @@ handshake_start(struct transport_link *link, enum link_stage stage, size_t out_l
     }
 }
 
-/* ---- inbound
- * ---------------------------------------------------------------------------------- */
+/* ---- inbound -------------------------------------------------------------------------------- */
 
 static void answer_hello(struct transport_link *link)
 {
@@ -452,8 +441,7 @@ void transport_link_accept(struct transport *transport, uv_stream_t *listener)
     handshake_start(link, LINK_WAIT_HELLO, 0);
 }
 
-/* ---- outbound
- * --------------------------------------------------------------------------------- */
+/* ---- outbound ------------------------------------------------------------------------------- */
 
 static void take_reply(struct transport_link *link)
 {
@@ -492,7 +480,7 @@ static void on_connected(uv_connect_t *connect, int status)
     }
     if (status != 0) {
         link_drop_socket(link);
-        if (link->target_next < link->targets_count) {
+        if (link->target_next < link->targets.count) {
             connect_next(link);
         } else {
             link_fail(link, uv_strerror(status));
@@ -514,7 +502,7 @@ static void on_connected(uv_connect_t *connect, int status)
 static void connect_next(struct transport_link *link)
 {
     const struct sockaddr *target =
-        (const struct sockaddr *)&link->targets[link->target_next++];
+        (const struct sockaddr *)&link->targets.items[link->target_next++];
 
     link->stage = LINK_CONNECT;
     link_new_socket(link);
@@ -526,80 +514,19 @@ static void connect_next(struct transport_link *link)
     }
 }
 
-static void link_add_target(struct transport_link *link, const struct sockaddr *target)
+static void on_found(void *arg, const struct transport_targets *found, int error)
 {
-    size_t size = target->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                : sizeof(struct sockaddr_in);
+    struct transport_link *link = arg;
 
-    link->targets =
-        memory_resize(link->targets, link->targets_count + 1, sizeof *link->targets);
-    memcpy(&link->targets[link->targets_count], target, size);
-    link->targets_count++;
-}
-
-static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
-{
-    struct link_lookup *lookup = request->data;
-    struct transport *transport = lookup->transport;
-    struct transport_link *link = lookup->link;
-
-    if (link != NULL) {
-        link->lookup = NULL;
-        for (struct addrinfo *one = found; status == 0 && one != NULL;
-             one = one->ai_next) {
-            link_add_target(link, one->ai_addr);
-        }
-        if (link->targets_count == 0) {
-            link_fail(link,
-                      status != 0 ? uv_strerror(status) : "the name has no address");
-        } else {
-            connect_next(link);
-        }
-    }
-    uv_freeaddrinfo(found);
-    transport->lookups_count--;
-    free(lookup);
-    transport_closed_one(transport);
-}
-
-/* Numeric addresses do not wait for the thread pool, which may be busy with the disk. */
-static bool numeric_target(struct transport_link *link, const struct peer_address *parsed)
-{
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    int port = atoi(parsed->port);
-
-    if (uv_ip4_addr(parsed->host, port, &v4) == 0) {
-        link_add_target(link, (const struct sockaddr *)&v4);
-        return true;
-    }
-    if (uv_ip6_addr(parsed->host, port, &v6) == 0) {
-        link_add_target(link, (const struct sockaddr *)&v6);
-        return true;
-    }
-    return false;
-}
-
-static void lookup_start(struct transport_link *link, const struct peer_address *parsed)
-{
-    struct transport *transport = link->transport;
-    struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct link_lookup *lookup = memory_new(sizeof *lookup);
-    lookup->request.data = lookup;
-    lookup->transport = transport;
-    lookup->link = link;
-    link_set_deadline(link, transport->config.connect_timeout_ms);
-    int error = uv_getaddrinfo(transport->loop, &lookup->request, on_looked_up,
-                               parsed->host, parsed->port, &hints);
+    link->lookup = NULL;
     if (error != 0) {
-        free(lookup);
         link_fail(link, uv_strerror(error));
         return;
     }
-    link->lookup = lookup;
-    transport->lookups_count++;
-    transport->open++;
+    link->targets.items = memory_resize(NULL, found->count, sizeof *found->items);
+    memcpy(link->targets.items, found->items, found->count * sizeof *found->items);
+    link->targets.count = found->count;
+    connect_next(link);
 }
 
 int transport_link_connect(struct raft_uv_transport *face,
@@ -623,13 +550,15 @@ int transport_link_connect(struct raft_uv_transport *face,
     request->cb = on_connect;
     link->node_id = id;
     snprintf(link->address, sizeof link->address, "%s", address);
-    if (numeric_target(link, &parsed)) {
+    if (transport_targets_add_numeric(&link->targets, &parsed)) {
         connect_next(link);
-    } else if (transport->lookups_count >= TRANSPORT_LOOKUPS_MAX) {
-        /* The resolver hangs: more of them would only take threads from the disk. */
-        link_fail(link, "the name lookups of earlier attempts have not ended");
-    } else {
-        lookup_start(link, &parsed);
+        return 0;
+    }
+    link_set_deadline(link, transport->config.connect_timeout_ms);
+    int error = transport_lookup_start(&link->lookup, transport, &parsed, on_found, link);
+    if (error != 0) {
+        link_fail(link, error == -EBUSY ? "the lookups of earlier attempts have not ended"
+                                        : uv_strerror(error));
     }
     return 0;
 }

@@ -36,7 +36,7 @@ static struct raft_configuration copy_configuration(const struct raft_configurat
     return copy;
 }
 
-/* ---- snapshots -------------------------------------------------------------------------------- */
+/* ---- snapshots ------------------------------------------------------------------------------ */
 
 static struct raft_snapshot *snapshot_copy(const struct raft_snapshot *from)
 {
@@ -69,7 +69,7 @@ static void snapshot_free(struct raft_snapshot *snapshot)
     }
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 /* As after decoding: one batch that the entries point into. */
 static void copy_entries(struct raft_append_entries *append)
@@ -122,7 +122,7 @@ static void deliver(struct mem_node *from, struct raft_message *message)
     to->recv(to->io, message);
 }
 
-/* ---- operations ------------------------------------------------------------------------------- */
+/* ---- operations ----------------------------------------------------------------------------- */
 
 static struct mem_op *op_new(struct mem_node *node, enum mem_op_type type)
 {
@@ -242,7 +242,7 @@ bool mem_complete(struct mem_node *node, enum mem_op_type type, int status)
     return op != NULL;
 }
 
-/* ---- struct raft_io --------------------------------------------------------------------------- */
+/* ---- struct raft_io ------------------------------------------------------------------------- */
 
 static int io_init(struct raft_io *io, raft_id id, const char *address)
 {
@@ -415,7 +415,7 @@ static int io_random(struct raft_io *io, int min, int max)
     return min + (int)node_of(io)->id;
 }
 
-/* ---- struct raft_fsm -------------------------------------------------------------------------- */
+/* ---- struct raft_fsm ------------------------------------------------------------------------ */
 
 static int
 fsm_apply_entry(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
@@ -454,7 +454,7 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     return 0;
 }
 
-/* ---- clusters --------------------------------------------------------------------------------- */
+/* ---- clusters ------------------------------------------------------------------------------- */
 
 static void node_init(struct mem_node *node, bool guarded)
 {

@@ -126,8 +126,7 @@ static void make_used(struct fixture *f)
     datadir_close(dir);
 }
 
-/* ---- making and opening
- * ----------------------------------------------------------------------- */
+/* ---- making and opening --------------------------------------------------------------------- */
 
 static void a_new_directory_is_private_and_knows_its_node(void **state)
 {
@@ -201,8 +200,7 @@ static void a_log_that_was_begun_is_kept(void **state)
     datadir_close(dir);
 }
 
-/* ---- refusals
- * --------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------- */
 
 static void the_log_of_another_cluster_is_refused(void **state)
 {
@@ -379,8 +377,7 @@ static void invalid_names_are_refused(void **state)
     assert_int_equal(access(f->path, F_OK), -1);
 }
 
-/* ---- one process at a time
- * -------------------------------------------------------------------- */
+/* ---- one process at a time ------------------------------------------------------------------ */
 
 static void a_second_user_is_refused_and_told_the_pid_of_the_first(void **state)
 {

@@ -84,7 +84,7 @@ static void leave_node_3_behind(struct mem_cluster *cluster)
     assert(mem_node(cluster, 1)->installs_sent == 0);
 }
 
-/* ---- B1: a snapshot arrives while the node stores its own ------------------------------------- */
+/* ---- B1: a snapshot arrives while the node stores its own ----------------------------------- */
 
 /* Node 3 stores a snapshot of its own, slowly; meanwhile it is cut off until the leader has only a
  * snapshot for it. Leaves the cluster with the leader's snapshot delivered and the own one stored. */
@@ -135,7 +135,7 @@ static void a_snapshot_that_meets_the_own_is_installed_later(void **state)
     mem_release(&cluster);
 }
 
-/* ---- B2: a write of the log that fails -------------------------------------------------------- */
+/* ---- B2: a write of the log that fails ------------------------------------------------------ */
 
 static void follower_append_fails_child(unsigned guarded)
 {
@@ -222,7 +222,7 @@ static void a_failed_install_stops_the_node_with_a_reason(void **state)
     assert_int_equal(in_child(put_fails_child, GUARD_ALL), CHILD_FATAL);
 }
 
-/* ---- B3: a snapshot is sent again and again --------------------------------------------------- */
+/* ---- B3: a snapshot is sent again and again ------------------------------------------------- */
 
 /* Node 3 needs the leader's snapshot, which takes 3 s to send. Returns how often it was sent. */
 static unsigned snapshots_sent_in_3_s(struct mem_cluster *cluster)
@@ -306,7 +306,7 @@ static void a_snapshot_that_got_lost_is_sent_again_later(void **state)
     mem_release(&cluster);
 }
 
-/* ---- B4: a change of membership behind other entries ------------------------------------------ */
+/* ---- B4: a change of membership behind other entries ---------------------------------------- */
 
 /* Node 3 is away while the leader appends entries and then adds node 4, and comes back. */
 static void change_behind_entries(struct mem_cluster *cluster, struct raft_change *change)
@@ -390,7 +390,7 @@ static void a_node_with_a_stuck_change_takes_no_snapshot(void **state)
     mem_release(&cluster);
 }
 
-/* ---- B5: what raft_apply() does not check ----------------------------------------------------- */
+/* ---- B5: what raft_apply() does not check --------------------------------------------------- */
 
 static void several_buffers_child(unsigned guarded)
 {
@@ -442,7 +442,7 @@ static void apply_takes_one_padded_buffer_of_bounded_length(void **state)
     assert_int_equal(in_child(too_long_buffer_child, GUARD_ALL), -1);
 }
 
-/* ---- B6: reading a snapshot to send it -------------------------------------------------------- */
+/* ---- B6: reading a snapshot to send it ------------------------------------------------------ */
 
 /* Memory that was never written looks like this. */
 static void *poison(void *data, size_t size)
@@ -530,7 +530,7 @@ static void a_closing_node_sends_nothing(void **state)
     mem_release(&cluster);
 }
 
-/* ---- with all guards, an ordinary life -------------------------------------------------------- */
+/* ---- with all guards, an ordinary life ------------------------------------------------------ */
 
 static void guarded_nodes_replicate_and_agree(void **state)
 {

@@ -47,7 +47,7 @@ struct fixture {
     uint64_t refs;
 };
 
-/* ---- what a node's owner does ----------------------------------------------------------------- */
+/* ---- what a node's owner does --------------------------------------------------------------- */
 
 static void
 on_event(void *arg, const struct fsm_event *event, const struct replica_position *at)
@@ -104,7 +104,7 @@ static void on_closed(void *arg)
     host->node = NULL;
 }
 
-/* ---- the loop, bounded ------------------------------------------------------------------------ */
+/* ---- the loop, bounded ---------------------------------------------------------------------- */
 
 static void on_nothing(uv_timer_t *timer)
 {
@@ -198,7 +198,7 @@ static void assert_all_equal(struct fixture *f)
     }
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------ */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 static unsigned free_port(void)
 {
@@ -347,7 +347,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- commands --------------------------------------------------------------------------------- */
+/* ---- commands ------------------------------------------------------------------------------- */
 
 static struct fsm_str str(const char *text)
 {
@@ -407,7 +407,7 @@ static int index_of(const struct fixture *f, const struct host *host)
     return (int)(host - f->hosts);
 }
 
-/* ---- one node --------------------------------------------------------------------------------- */
+/* ---- one node ------------------------------------------------------------------------------- */
 
 static void a_single_node_serves_within_a_few_turns(void **state)
 {
@@ -475,7 +475,7 @@ static void locks_survive_a_restart_from_a_snapshot(void **state)
     fsm_check(replica_table(raft_node_replica(f->hosts[0].node)));
 }
 
-/* ---- three nodes ------------------------------------------------------------------------------ */
+/* ---- three nodes ---------------------------------------------------------------------------- */
 
 static void three_nodes_elect_one_and_agree(void **state)
 {
@@ -603,7 +603,7 @@ static void a_node_of_another_cluster_stays_out(void **state)
     assert_true(has_line(leader_of(f), "this node is of cluster"));
 }
 
-/* ---- handing over ----------------------------------------------------------------------------- */
+/* ---- handing over --------------------------------------------------------------------------- */
 
 static void on_transferred(void *arg)
 {
@@ -690,7 +690,7 @@ static void closing_ends_a_handover(void **state)
     assert_true(done);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------- */
 
 static void assert_new_refused(struct fixture *f,
                                const struct raft_node_config *config,
@@ -837,7 +837,7 @@ static void the_membership_of_the_log_counts(void **state)
     assert_int_equal(status.members_count, 1);
 }
 
-/* ---- closing, time ---------------------------------------------------------------------------- */
+/* ---- closing, time -------------------------------------------------------------------------- */
 
 static void a_node_that_never_started_can_be_closed(void **state)
 {

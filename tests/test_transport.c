@@ -57,7 +57,7 @@ struct fixture {
     struct end b; /* node 2 */
 };
 
-/* ---- the loop, bounded ------------------------------------------------------------------------ */
+/* ---- the loop, bounded ---------------------------------------------------------------------- */
 
 static void on_nothing(uv_timer_t *timer)
 {
@@ -118,7 +118,7 @@ static void assert_line(const struct end *end, const char *part)
     }
 }
 
-/* ---- ends ------------------------------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 static enum transport_membership
 on_membership(void *arg, uint64_t node_id, const char **ret_address)
@@ -310,7 +310,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- meeting ---------------------------------------------------------------------------------- */
+/* ---- meeting -------------------------------------------------------------------------------- */
 
 struct transfer {
     char received[64];
@@ -513,7 +513,7 @@ static void connected_is_what_the_kernel_says(void **state)
     assert_false(transport_connected(&f->a.face, 2));
 }
 
-/* ---- refusals, each known to both sides ------------------------------------------------------- */
+/* ---- refusals, each known to both sides ----------------------------------------------------- */
 
 static void assert_refusal(struct fixture *f, raft_id to, const char *reason)
 {
@@ -592,7 +592,7 @@ static void the_fifth_connection_of_a_peer_is_refused_until_one_ends(void **stat
     }
 }
 
-/* ---- strangers with raw sockets --------------------------------------------------------------- */
+/* ---- strangers with raw sockets ------------------------------------------------------------- */
 
 static int raw_connect(unsigned port)
 {
@@ -803,7 +803,7 @@ static void a_crowd_in_handshake_is_limited_and_members_get_in_after_it(void **s
     free(crowd);
 }
 
-/* ---- peers that do not answer ----------------------------------------------------------------- */
+/* ---- peers that do not answer --------------------------------------------------------------- */
 
 /* A listener of our own, that accepts in the kernel and says nothing. */
 static int mute_listener(unsigned backlog, unsigned *ret_port)
@@ -954,7 +954,7 @@ static void a_welcome_of_another_node_is_not_accepted(void **state)
     close(impostor.listener);
 }
 
-/* ---- listening -------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------ */
 
 static void a_port_in_use_is_named(void **state)
 {
@@ -986,7 +986,7 @@ static void an_address_that_is_not_ours_is_named(void **state)
     assert_non_null(strstr(f->a.face.errmsg, "192.0.2.1:7000"));
 }
 
-/* ---- closing in every state ------------------------------------------------------------------- */
+/* ---- closing in every state ----------------------------------------------------------------- */
 
 static void assert_canceled(struct fixture *f, struct attempt *attempt)
 {
