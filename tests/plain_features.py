@@ -393,14 +393,27 @@ def hold_times_out_and_the_next_waiter_gets_it():
     lock = fresh("lock")
     with connections(2) as (holder, waiter):
         start = time.monotonic()
-        expect(holder.lock(lock, lock_timeout=HOLD_MS, key="h"), GRANTED)
+        expect(holder.lock(lock, lock_timeout=HOLD_MS), GRANTED)
         expect(waiter.lock(lock, mode=WAIT), WAITS)
         expect(waiter.recv(), GRANTED)
         assert time.monotonic() - start >= HOLD_MS / 1000 - ROUNDING
-        expect(holder.recv(), LOCK_TIMEOUT, key="h", lock_name=lock)
+        expect(holder.recv(), LOCK_TIMEOUT, lock_name=lock)
         expect(holder.refresh(lock), DENIED)
         expect(holder.release(lock), RELEASED)
         expect(holder.lock(lock), DENIED)
+
+
+@suite
+def lock_timeout_has_the_key_of_its_lock_request():
+    now, later = fresh("lock"), fresh("lock")
+    with connections(2) as (holder, other):
+        expect(other.lock(later), GRANTED)
+        expect(holder.lock(later, mode=WAIT, lock_timeout=HOLD_MS, key="later"), WAITS)
+        expect(holder.lock(now, lock_timeout=HOLD_MS, key="now"), GRANTED)
+        expect(holder.recv(), LOCK_TIMEOUT, key="now", lock_name=now)
+        other.release(later)
+        expect(holder.recv(), GRANTED, key="later", lock_name=later)
+        expect(holder.recv(), LOCK_TIMEOUT, key="later", lock_name=later)
 
 
 @suite
