@@ -83,6 +83,11 @@ const struct wire_request *
 fake_expect(struct world *world, struct fake *fake, enum wire_request_type type);
 void fake_expect_nothing(struct world *world, struct fake *fake);
 void fake_expect_closed(struct world *world, struct fake *fake);
+/* Accept who comes (instead of who was there), and let @answer answer every request, without a turn
+ * of the client. */
+void fake_serve(struct world *world,
+                struct fake *fake,
+                void (*answer)(struct world *world, struct fake *fake));
 void fake_close(struct fake *fake);
 void fake_refuse_connections(struct fake *fake);
 
