@@ -9,7 +9,19 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { CAPACITY_MIN = 4096, VARINT_PAYLOAD_BITS = 7, VARINT_MORE = 0x80 };
+enum {
+    CAPACITY_MIN = 4096,
+
+    /* Protobuf on the wire. */
+    VARINT_PAYLOAD_BITS = 7,
+    VARINT_MORE = 0x80,
+    TAG_TYPE_BITS = 3,
+    TAG_VARINT = 0,
+    TAG_FIXED64 = 1,
+    TAG_BYTES = 2,
+
+    PREFIX_BYTES_MAX = 5, /* a length below 2^14, a tag, a length below 2^14 */
+};
 
 /* ---- growing bytes -------------------------------------------------------------------- */
 
@@ -39,25 +51,84 @@ void durable_release(struct durable_bytes *bytes)
 
 /* ---- messages behind their length ----------------------------------------------------- */
 
-/* The message is packed first, behind the room for the longest length: to ask protobuf-c for the
- * size beforehand costs as much as packing. A short length then moves it down by one byte. */
-void durable_append(struct durable_bytes *bytes, const ProtobufCMessage *message)
+static uint8_t *put_varint(uint8_t *at, uint64_t value)
 {
-    durable_reserve(bytes, DURABLE_PREFIX_BYTES_MAX + DURABLE_MESSAGE_BYTES_MAX);
-
-    uint8_t *at = bytes->data + bytes->len;
-    size_t len = protobuf_c_message_pack(message, at + DURABLE_PREFIX_BYTES_MAX);
-    assert(len <= DURABLE_MESSAGE_BYTES_MAX);
-
-    if (len < VARINT_MORE) {
-        at[0] = (uint8_t)len;
-        memmove(at + 1, at + DURABLE_PREFIX_BYTES_MAX, len);
-        bytes->len += 1 + len;
-    } else {
-        at[0] = (uint8_t)(len | VARINT_MORE);
-        at[1] = (uint8_t)(len >> VARINT_PAYLOAD_BITS);
-        bytes->len += DURABLE_PREFIX_BYTES_MAX + len;
+    while (value >= VARINT_MORE) {
+        *at++ = (uint8_t)(value | VARINT_MORE);
+        value >>= VARINT_PAYLOAD_BITS;
     }
+    *at++ = (uint8_t)value;
+    return at;
+}
+
+/* The fields come behind room for the longest prefix: their length is known afterwards. */
+uint8_t *durable_begin(struct durable_bytes *bytes)
+{
+    durable_reserve(bytes, PREFIX_BYTES_MAX + DURABLE_MESSAGE_BYTES_MAX);
+    return bytes->data + bytes->len + PREFIX_BYTES_MAX;
+}
+
+uint8_t *durable_put_number(uint8_t *at, unsigned field, uint64_t value)
+{
+    if (value == 0) {
+        return at;
+    }
+    *at++ = (uint8_t)(field << TAG_TYPE_BITS | TAG_VARINT);
+    return put_varint(at, value);
+}
+
+uint8_t *durable_put_fixed64(uint8_t *at, unsigned field, uint64_t value)
+{
+    if (value == 0) {
+        return at;
+    }
+    *at++ = (uint8_t)(field << TAG_TYPE_BITS | TAG_FIXED64);
+    durable_put_u64(at, value);
+    return at + sizeof(value);
+}
+
+uint8_t *durable_put_str(uint8_t *at, unsigned field, struct fsm_str str)
+{
+    if (str.len == 0) {
+        return at;
+    }
+    *at++ = (uint8_t)(field << TAG_TYPE_BITS | TAG_BYTES);
+    at = put_varint(at, str.len);
+    memcpy(at, str.data, str.len);
+    return at + str.len;
+}
+
+/* Settings are present even if all are zero. */
+uint8_t *
+durable_put_settings(uint8_t *at, unsigned field, const struct fsm_settings *settings)
+{
+    uint8_t *len_at = at + 1;
+    uint8_t *end = at + 2;
+
+    *at = (uint8_t)(field << TAG_TYPE_BITS | TAG_BYTES);
+    end = durable_put_number(end, 1, settings->reattach_grace_ms);
+    end = durable_put_number(end, 2, settings->clients_max);
+    end = durable_put_number(end, 3, settings->claims_max);
+    end = durable_put_number(end, 4, settings->claims_per_client_max);
+    end = durable_put_number(end, 5, settings->waiters_per_lock_max);
+    *len_at = (uint8_t)(end - len_at - 1); /* at most five times eleven */
+    return end;
+}
+
+void durable_end(struct durable_bytes *bytes, unsigned kind, uint8_t *end)
+{
+    uint8_t *start = bytes->data + bytes->len;
+    uint8_t *fields = start + PREFIX_BYTES_MAX;
+    size_t fields_len = (size_t)(end - fields);
+    size_t kind_len = fields_len < VARINT_MORE ? 2 : 3; /* tag and length */
+    uint8_t *at;
+
+    assert(fields_len <= DURABLE_MESSAGE_BYTES_MAX);
+    at = put_varint(start, kind_len + fields_len);
+    *at++ = (uint8_t)(kind << TAG_TYPE_BITS | TAG_BYTES);
+    at = put_varint(at, fields_len);
+    memmove(at, fields, fields_len);
+    bytes->len += (size_t)(at - start) + fields_len;
 }
 
 int durable_next(const uint8_t **cursor,
@@ -161,17 +232,6 @@ uint64_t durable_get_u64(const uint8_t *at)
 }
 
 /* ---- strings -------------------------------------------------------------------------- */
-
-/* protobuf-c has no const; it only reads what it packs. */
-ProtobufCBinaryData durable_from_str(struct fsm_str str)
-{
-    union {
-        const char *borrowed;
-        uint8_t *packed;
-    } data = {.borrowed = str.data};
-
-    return (ProtobufCBinaryData){.len = str.len, .data = data.packed};
-}
 
 struct fsm_str durable_to_str(ProtobufCBinaryData data)
 {

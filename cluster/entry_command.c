@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "log.pb-c.h"
 
@@ -43,227 +44,116 @@ bool entry_command_fits(const struct fsm_command *command)
     return false;
 }
 
-/* The alternatives of a Command, each with what it points to. */
-union parts {
-    struct {
-        Netlock__Log__Epoch message;
-        Netlock__Log__Settings settings;
-    } epoch;
-    Netlock__Log__Tick tick;
-    Netlock__Log__Attach attach;
-    Netlock__Log__Detach detach;
-    Netlock__Log__Lock lock;
-    Netlock__Log__Refresh refresh;
-    Netlock__Log__Release release;
-    Netlock__Log__Status status;
-    Netlock__Log__CheckToken check_token;
-    Netlock__Log__ListLocks list_locks;
-    Netlock__Log__ListClients list_clients;
-    Netlock__Log__ForceRelease force_release;
-    Netlock__Log__Checkpoint checkpoint;
-};
-
-static void write_epoch(Netlock__Log__Command *message,
-                        union parts *parts,
-                        const struct fsm_command *command)
+static uint8_t *put_attach(uint8_t *at, const struct fsm_command *command)
 {
-    const struct fsm_settings *settings = &command->epoch.settings;
-
-    parts->epoch.settings = (Netlock__Log__Settings)NETLOCK__LOG__SETTINGS__INIT;
-    parts->epoch.settings.reattach_grace = settings->reattach_grace_ms;
-    parts->epoch.settings.clients_max = settings->clients_max;
-    parts->epoch.settings.claims_max = settings->claims_max;
-    parts->epoch.settings.claims_per_client_max = settings->claims_per_client_max;
-    parts->epoch.settings.waiters_per_lock_max = settings->waiters_per_lock_max;
-
-    parts->epoch.message = (Netlock__Log__Epoch)NETLOCK__LOG__EPOCH__INIT;
-    parts->epoch.message.node_id = command->epoch.node_id;
-    parts->epoch.message.term = command->epoch.term;
-    parts->epoch.message.settings = &parts->epoch.settings;
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_EPOCH;
-    message->epoch = &parts->epoch.message;
+    at = durable_put_str(at, 1, command->client);
+    at = durable_put_number(at, 2, command->attach.has_epoch);
+    at = durable_put_number(at, 3, command->attach.epoch);
+    at = durable_put_number(at, 4, command->attach.supersede);
+    at = durable_put_number(at, 5, command->attach.create);
+    return durable_put_str(at, 6, command->attach.secret_digest);
 }
 
-static void write_attach(Netlock__Log__Command *message,
-                         union parts *parts,
-                         const struct fsm_command *command)
+static uint8_t *put_lock(uint8_t *at, const struct fsm_command *command)
 {
-    parts->attach = (Netlock__Log__Attach)NETLOCK__LOG__ATTACH__INIT;
-    parts->attach.client = durable_from_str(command->client);
-    parts->attach.has_epoch = command->attach.has_epoch;
-    parts->attach.epoch = command->attach.epoch;
-    parts->attach.supersede = command->attach.supersede;
-    parts->attach.create = command->attach.create;
-    parts->attach.secret_digest = durable_from_str(command->attach.secret_digest);
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_ATTACH;
-    message->attach = &parts->attach;
+    at = durable_put_str(at, 1, command->client);
+    at = durable_put_number(at, 2, command->client_epoch);
+    at = durable_put_str(at, 3, command->lock);
+    at = durable_put_number(at, 4, command->lock_.type);
+    at = durable_put_number(at, 5, command->lock_.mode);
+    at = durable_put_number(at, 6, command->lock_.drop);
+    at = durable_put_number(at, 7, command->lock_.wait_ms);
+    at = durable_put_number(at, 8, command->lock_.hold_ms);
+    at = durable_put_number(at, 9, command->lock_.limit);
+    at = durable_put_number(at, 10, command->lock_.downgrade);
+    return durable_put_str(at, 11, command->lock_.owner_info);
 }
 
-static void write_detach(Netlock__Log__Command *message,
-                         union parts *parts,
-                         const struct fsm_command *command)
+static uint8_t *put_refresh(uint8_t *at, const struct fsm_command *command)
 {
-    parts->detach = (Netlock__Log__Detach)NETLOCK__LOG__DETACH__INIT;
-    parts->detach.client = durable_from_str(command->client);
-    parts->detach.attach_seq = command->detach.attach_seq;
-    parts->detach.last = command->detach.last;
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_DETACH;
-    message->detach = &parts->detach;
+    at = durable_put_str(at, 1, command->client);
+    at = durable_put_number(at, 2, command->client_epoch);
+    at = durable_put_str(at, 3, command->lock);
+    at = durable_put_number(at, 4, command->refresh.wait_ms);
+    at = durable_put_number(at, 5, command->refresh.hold_ms);
+    at = durable_put_number(at, 6,
+                            command->refresh.set_drop ? 1 + command->refresh.drop : 0);
+    return durable_put_number(at, 7, command->refresh.token);
 }
 
-static void write_lock(Netlock__Log__Command *message,
-                       union parts *parts,
-                       const struct fsm_command *command)
+static uint8_t *put_list(uint8_t *at, const struct fsm_command *command)
 {
-    parts->lock = (Netlock__Log__Lock)NETLOCK__LOG__LOCK__INIT;
-    parts->lock.client = durable_from_str(command->client);
-    parts->lock.epoch = command->client_epoch;
-    parts->lock.lock = durable_from_str(command->lock);
-    parts->lock.type = command->lock_.type;
-    parts->lock.mode = command->lock_.mode;
-    parts->lock.drop = command->lock_.drop;
-    parts->lock.wait = command->lock_.wait_ms;
-    parts->lock.hold = command->lock_.hold_ms;
-    parts->lock.limit = command->lock_.limit;
-    parts->lock.downgrade = command->lock_.downgrade;
-    parts->lock.owner_info = durable_from_str(command->lock_.owner_info);
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_LOCK;
-    message->lock = &parts->lock;
+    at = durable_put_str(at, 1, command->list.prefix);
+    at = durable_put_str(at, 2, command->list.after);
+    return durable_put_number(at, 3, command->list.max);
 }
 
-static void write_refresh(Netlock__Log__Command *message,
-                          union parts *parts,
-                          const struct fsm_command *command)
-{
-    parts->refresh = (Netlock__Log__Refresh)NETLOCK__LOG__REFRESH__INIT;
-    parts->refresh.client = durable_from_str(command->client);
-    parts->refresh.epoch = command->client_epoch;
-    parts->refresh.lock = durable_from_str(command->lock);
-    parts->refresh.wait = command->refresh.wait_ms;
-    parts->refresh.hold = command->refresh.hold_ms;
-    parts->refresh.drop = command->refresh.set_drop ? 1 + command->refresh.drop : 0;
-    parts->refresh.token = command->refresh.token;
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_REFRESH;
-    message->refresh = &parts->refresh;
-}
-
-static void write_release(Netlock__Log__Command *message,
-                          union parts *parts,
-                          const struct fsm_command *command)
-{
-    parts->release = (Netlock__Log__Release)NETLOCK__LOG__RELEASE__INIT;
-    parts->release.client = durable_from_str(command->client);
-    parts->release.epoch = command->client_epoch;
-    parts->release.lock = durable_from_str(command->lock);
-    parts->release.token = command->release.token;
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_RELEASE;
-    message->release = &parts->release;
-}
-
-static void write_list_locks(Netlock__Log__Command *message,
-                             union parts *parts,
-                             const struct fsm_command *command)
-{
-    parts->list_locks = (Netlock__Log__ListLocks)NETLOCK__LOG__LIST_LOCKS__INIT;
-    parts->list_locks.prefix = durable_from_str(command->list.prefix);
-    parts->list_locks.after = durable_from_str(command->list.after);
-    parts->list_locks.max = command->list.max;
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_LIST_LOCKS;
-    message->list_locks = &parts->list_locks;
-}
-
-static void write_list_clients(Netlock__Log__Command *message,
-                               union parts *parts,
-                               const struct fsm_command *command)
-{
-    parts->list_clients = (Netlock__Log__ListClients)NETLOCK__LOG__LIST_CLIENTS__INIT;
-    parts->list_clients.prefix = durable_from_str(command->list.prefix);
-    parts->list_clients.after = durable_from_str(command->list.after);
-    parts->list_clients.max = command->list.max;
-
-    message->kind_case = NETLOCK__LOG__COMMAND__KIND_LIST_CLIENTS;
-    message->list_clients = &parts->list_clients;
-}
-
-static void write_command(Netlock__Log__Command *message,
-                          union parts *parts,
-                          const struct fsm_command *command)
+/* Field numbers are those of proto/log.proto, as everywhere here. */
+static uint8_t *
+put_command(uint8_t *at, const struct fsm_command *command, unsigned *ret_kind)
 {
     switch (command->type) {
     case FSM_CMD_EPOCH:
-        write_epoch(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_EPOCH;
+        at = durable_put_number(at, 1, command->epoch.node_id);
+        at = durable_put_number(at, 2, command->epoch.term);
+        return durable_put_settings(at, 3, &command->epoch.settings);
     case FSM_CMD_TICK:
-        parts->tick = (Netlock__Log__Tick)NETLOCK__LOG__TICK__INIT;
-        message->kind_case = NETLOCK__LOG__COMMAND__KIND_TICK;
-        message->tick = &parts->tick;
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_TICK;
+        return at;
     case FSM_CMD_ATTACH:
-        write_attach(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_ATTACH;
+        return put_attach(at, command);
     case FSM_CMD_DETACH:
-        write_detach(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_DETACH;
+        at = durable_put_str(at, 1, command->client);
+        at = durable_put_number(at, 2, command->detach.attach_seq);
+        return durable_put_number(at, 3, command->detach.last);
     case FSM_CMD_LOCK:
-        write_lock(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_LOCK;
+        return put_lock(at, command);
     case FSM_CMD_REFRESH:
-        write_refresh(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_REFRESH;
+        return put_refresh(at, command);
     case FSM_CMD_RELEASE:
-        write_release(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_RELEASE;
+        at = durable_put_str(at, 1, command->client);
+        at = durable_put_number(at, 2, command->client_epoch);
+        at = durable_put_str(at, 3, command->lock);
+        return durable_put_number(at, 4, command->release.token);
     case FSM_CMD_STATUS:
-        parts->status = (Netlock__Log__Status)NETLOCK__LOG__STATUS__INIT;
-        parts->status.client = durable_from_str(command->client);
-        parts->status.lock = durable_from_str(command->lock);
-        message->kind_case = NETLOCK__LOG__COMMAND__KIND_STATUS;
-        message->status = &parts->status;
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_STATUS;
+        at = durable_put_str(at, 1, command->client);
+        return durable_put_str(at, 2, command->lock);
     case FSM_CMD_CHECK_TOKEN:
-        parts->check_token = (Netlock__Log__CheckToken)NETLOCK__LOG__CHECK_TOKEN__INIT;
-        parts->check_token.lock = durable_from_str(command->lock);
-        parts->check_token.token = command->check_token.token;
-        message->kind_case = NETLOCK__LOG__COMMAND__KIND_CHECK_TOKEN;
-        message->check_token = &parts->check_token;
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_CHECK_TOKEN;
+        at = durable_put_str(at, 1, command->lock);
+        return durable_put_number(at, 2, command->check_token.token);
     case FSM_CMD_LIST_LOCKS:
-        write_list_locks(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_LIST_LOCKS;
+        return put_list(at, command);
     case FSM_CMD_LIST_CLIENTS:
-        write_list_clients(message, parts, command);
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_LIST_CLIENTS;
+        return put_list(at, command);
     case FSM_CMD_FORCE_RELEASE:
-        parts->force_release =
-            (Netlock__Log__ForceRelease)NETLOCK__LOG__FORCE_RELEASE__INIT;
-        parts->force_release.lock = durable_from_str(command->lock);
-        parts->force_release.token = command->force_release.token;
-        message->kind_case = NETLOCK__LOG__COMMAND__KIND_FORCE_RELEASE;
-        message->force_release = &parts->force_release;
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_FORCE_RELEASE;
+        at = durable_put_str(at, 1, command->lock);
+        return durable_put_number(at, 2, command->force_release.token);
     case FSM_CMD_CHECKPOINT:
-        parts->checkpoint = (Netlock__Log__Checkpoint)NETLOCK__LOG__CHECKPOINT__INIT;
-        message->kind_case = NETLOCK__LOG__COMMAND__KIND_CHECKPOINT;
-        message->checkpoint = &parts->checkpoint;
-        return;
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_CHECKPOINT;
+        return at;
     }
+    abort(); /* entry_command_fits() knows every type */
 }
 
 void entry_command_append(struct durable_bytes *bytes, const struct fsm_command *command)
 {
-    Netlock__Log__Command message = NETLOCK__LOG__COMMAND__INIT;
-    union parts parts;
+    unsigned kind;
+    uint8_t *end;
 
     assert(entry_command_fits(command));
-    write_command(&message, &parts, command);
-    durable_append(bytes, &message.base);
+    end = put_command(durable_begin(bytes), command, &kind);
+    durable_end(bytes, kind, end);
 }
 
 /* ---- reading -------------------------------------------------------------------------- */

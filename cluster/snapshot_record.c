@@ -1,6 +1,7 @@
 #include "snapshot_record.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 
 #include "log.pb-c.h"
 
@@ -10,145 +11,93 @@ static const char out_of_range[] = "it has a record with a value out of range";
 
 /* ---- writing -------------------------------------------------------------------------- */
 
-/* The alternatives of a Record, each with what it points to. */
-union parts {
-    struct {
-        Netlock__Log__Root message;
-        Netlock__Log__Settings settings;
-    } root;
-    Netlock__Log__ClientRecord client;
-    Netlock__Log__LockRecord lock;
-    Netlock__Log__HoldRecord hold;
-    Netlock__Log__WaitRecord wait;
-    Netlock__Log__ExpiredRecord expired;
-};
-
-static void write_root(Netlock__Log__Record *message,
-                       union parts *parts,
-                       const struct fsm_record *record)
+static uint8_t *put_root(uint8_t *at, const struct fsm_record *record)
 {
-    const struct fsm_settings *settings = &record->root.settings;
-
-    parts->root.settings = (Netlock__Log__Settings)NETLOCK__LOG__SETTINGS__INIT;
-    parts->root.settings.reattach_grace = settings->reattach_grace_ms;
-    parts->root.settings.clients_max = settings->clients_max;
-    parts->root.settings.claims_max = settings->claims_max;
-    parts->root.settings.claims_per_client_max = settings->claims_per_client_max;
-    parts->root.settings.waiters_per_lock_max = settings->waiters_per_lock_max;
-
-    parts->root.message = (Netlock__Log__Root)NETLOCK__LOG__ROOT__INIT;
-    parts->root.message.now = record->root.now_ms;
-    parts->root.message.token = record->root.token;
-    parts->root.message.order = record->root.order;
-    parts->root.message.term = record->root.term;
-    parts->root.message.digest = record->root.digest;
-    parts->root.message.settings = &parts->root.settings;
-
-    message->kind_case = NETLOCK__LOG__RECORD__KIND_ROOT;
-    message->root = &parts->root.message;
+    at = durable_put_number(at, 1, record->root.now_ms);
+    at = durable_put_number(at, 2, record->root.token);
+    at = durable_put_number(at, 3, record->root.order);
+    at = durable_put_number(at, 4, record->root.term);
+    at = durable_put_fixed64(at, 5, record->root.digest);
+    return durable_put_settings(at, 6, &record->root.settings);
 }
 
-static void write_client(Netlock__Log__Record *message,
-                         union parts *parts,
-                         const struct fsm_record *record)
+static uint8_t *put_client(uint8_t *at, const struct fsm_record *record)
 {
-    parts->client = (Netlock__Log__ClientRecord)NETLOCK__LOG__CLIENT_RECORD__INIT;
-    parts->client.id = durable_from_str(record->client.id);
-    parts->client.epoch = record->client.epoch;
-    parts->client.attach_seq = record->client.attach_seq;
-    parts->client.presence = record->client.presence;
-    parts->client.grace_end = record->client.grace_end_ms;
-    parts->client.secret_digest = durable_from_str(record->client.secret_digest);
-
-    message->kind_case = NETLOCK__LOG__RECORD__KIND_CLIENT;
-    message->client = &parts->client;
+    at = durable_put_str(at, 1, record->client.id);
+    at = durable_put_number(at, 2, record->client.epoch);
+    at = durable_put_number(at, 3, record->client.attach_seq);
+    at = durable_put_number(at, 4, record->client.presence);
+    at = durable_put_number(at, 5, record->client.grace_end_ms);
+    return durable_put_str(at, 6, record->client.secret_digest);
 }
 
-static void write_hold(Netlock__Log__Record *message,
-                       union parts *parts,
-                       const struct fsm_record *record)
+static uint8_t *put_hold(uint8_t *at, const struct fsm_record *record)
 {
-    parts->hold = (Netlock__Log__HoldRecord)NETLOCK__LOG__HOLD_RECORD__INIT;
-    parts->hold.client = durable_from_str(record->hold.client);
-    parts->hold.lock = durable_from_str(record->hold.lock);
-    parts->hold.token = record->hold.token;
-    parts->hold.type = record->hold.type;
-    parts->hold.drop = record->hold.drop;
-    parts->hold.slot = record->hold.slot;
-    parts->hold.hold = record->hold.hold_ms;
-    parts->hold.granted_at = record->hold.granted_at_ms;
-    parts->hold.deadline = record->hold.deadline_ms;
-    parts->hold.asked_deadline = record->hold.asked_deadline_ms;
-    parts->hold.order = record->hold.order;
-    parts->hold.owner_info = durable_from_str(record->hold.owner_info);
-
-    message->kind_case = NETLOCK__LOG__RECORD__KIND_HOLD;
-    message->hold = &parts->hold;
+    at = durable_put_str(at, 1, record->hold.client);
+    at = durable_put_str(at, 2, record->hold.lock);
+    at = durable_put_number(at, 3, record->hold.token);
+    at = durable_put_number(at, 4, record->hold.type);
+    at = durable_put_number(at, 5, record->hold.drop);
+    at = durable_put_number(at, 6, record->hold.slot);
+    at = durable_put_number(at, 7, record->hold.hold_ms);
+    at = durable_put_number(at, 8, record->hold.granted_at_ms);
+    at = durable_put_number(at, 9, record->hold.deadline_ms);
+    at = durable_put_number(at, 10, record->hold.asked_deadline_ms);
+    at = durable_put_number(at, 11, record->hold.order);
+    return durable_put_str(at, 12, record->hold.owner_info);
 }
 
-static void write_wait(Netlock__Log__Record *message,
-                       union parts *parts,
-                       const struct fsm_record *record)
+static uint8_t *put_wait(uint8_t *at, const struct fsm_record *record)
 {
-    parts->wait = (Netlock__Log__WaitRecord)NETLOCK__LOG__WAIT_RECORD__INIT;
-    parts->wait.client = durable_from_str(record->wait.client);
-    parts->wait.lock = durable_from_str(record->wait.lock);
-    parts->wait.type = record->wait.type;
-    parts->wait.drop = record->wait.drop;
-    parts->wait.upgrade = record->wait.upgrade;
-    parts->wait.wait = record->wait.wait_ms;
-    parts->wait.hold = record->wait.hold_ms;
-    parts->wait.queued_at = record->wait.queued_at_ms;
-    parts->wait.deadline = record->wait.deadline_ms;
-    parts->wait.order = record->wait.order;
-    parts->wait.owner_info = durable_from_str(record->wait.owner_info);
-
-    message->kind_case = NETLOCK__LOG__RECORD__KIND_WAIT;
-    message->wait = &parts->wait;
+    at = durable_put_str(at, 1, record->wait.client);
+    at = durable_put_str(at, 2, record->wait.lock);
+    at = durable_put_number(at, 3, record->wait.type);
+    at = durable_put_number(at, 4, record->wait.drop);
+    at = durable_put_number(at, 5, record->wait.upgrade);
+    at = durable_put_number(at, 6, record->wait.wait_ms);
+    at = durable_put_number(at, 7, record->wait.hold_ms);
+    at = durable_put_number(at, 8, record->wait.queued_at_ms);
+    at = durable_put_number(at, 9, record->wait.deadline_ms);
+    at = durable_put_number(at, 10, record->wait.order);
+    return durable_put_str(at, 11, record->wait.owner_info);
 }
 
-static void write_record(Netlock__Log__Record *message,
-                         union parts *parts,
-                         const struct fsm_record *record)
+/* Field numbers are those of proto/log.proto, as everywhere here. */
+static uint8_t *
+put_record(uint8_t *at, const struct fsm_record *record, unsigned *ret_kind)
 {
     switch (record->type) {
     case FSM_REC_ROOT:
-        write_root(message, parts, record);
-        return;
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_ROOT;
+        return put_root(at, record);
     case FSM_REC_CLIENT:
-        write_client(message, parts, record);
-        return;
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_CLIENT;
+        return put_client(at, record);
     case FSM_REC_LOCK:
-        parts->lock = (Netlock__Log__LockRecord)NETLOCK__LOG__LOCK_RECORD__INIT;
-        parts->lock.name = durable_from_str(record->lock.name);
-        parts->lock.limit = record->lock.limit;
-        message->kind_case = NETLOCK__LOG__RECORD__KIND_LOCK;
-        message->lock = &parts->lock;
-        return;
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_LOCK;
+        at = durable_put_str(at, 1, record->lock.name);
+        return durable_put_number(at, 2, record->lock.limit);
     case FSM_REC_HOLD:
-        write_hold(message, parts, record);
-        return;
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_HOLD;
+        return put_hold(at, record);
     case FSM_REC_WAIT:
-        write_wait(message, parts, record);
-        return;
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_WAIT;
+        return put_wait(at, record);
     case FSM_REC_EXPIRED:
-        parts->expired = (Netlock__Log__ExpiredRecord)NETLOCK__LOG__EXPIRED_RECORD__INIT;
-        parts->expired.client = durable_from_str(record->expired.client);
-        parts->expired.lock = durable_from_str(record->expired.lock);
-        parts->expired.token = record->expired.token;
-        message->kind_case = NETLOCK__LOG__RECORD__KIND_EXPIRED;
-        message->expired = &parts->expired;
-        return;
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_EXPIRED;
+        at = durable_put_str(at, 1, record->expired.client);
+        at = durable_put_str(at, 2, record->expired.lock);
+        return durable_put_number(at, 3, record->expired.token);
     }
+    abort(); /* a record left out would be a table lost */
 }
 
 void snapshot_record_append(struct durable_bytes *bytes, const struct fsm_record *record)
 {
-    Netlock__Log__Record message = NETLOCK__LOG__RECORD__INIT;
-    union parts parts;
+    unsigned kind;
+    uint8_t *end = put_record(durable_begin(bytes), record, &kind);
 
-    write_record(&message, &parts, record);
-    durable_append(bytes, &message.base);
+    durable_end(bytes, kind, end);
 }
 
 /* ---- reading -------------------------------------------------------------------------- */
