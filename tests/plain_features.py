@@ -767,7 +767,7 @@ def main():
         server[:] = find_serving(sys.argv[1].split(","))
         return suite.run(only)
     with procs.Cluster(nodes=1, build=sys.argv[1]) as cluster:
-        cluster.start_node(1)
+        cluster.start()
         server[:] = find_serving([cluster.address(1)])
         return suite.run(only, on_failure=cluster.keep)
 
