@@ -491,8 +491,14 @@ static void on_transferred(void *arg)
 {
     struct server *server = arg;
 
+    struct session *session;
+
     server->serving = false;
     drop_clients(server);
+    DL_FOREACH(server->leaving, session)
+    {
+        conn_close(&session->conn);
+    }
     raft_node_close(server->node, on_node_closed, server);
 }
 

@@ -33,6 +33,7 @@ struct server {
     struct listener listener;
     struct conn_host conn_host;
     struct session *sessions;
+    struct session *leaving; /* forgotten; their last words are on the way */
     struct session *unsent;  /* with output for the end of the turn */
     struct session *starved; /* with a request for which the replica had no room */
     size_t connections_count;

@@ -175,6 +175,7 @@ static void leave(struct session *session, enum session_gone gone)
         DL_DELETE2(server->starved, session, starved_prev, starved_next);
     }
     DL_DELETE(server->sessions, session);
+    DL_APPEND(server->leaving, session);
     log_event(server->log, LOG_LEVEL_DEBUG, "server", "client-left",
               "peer=%s grace_ms=%llu", session->peer, (unsigned long long)grace_ms);
 }
@@ -257,6 +258,7 @@ static void on_closed(struct conn *conn)
 {
     struct session *session = session_of_conn(conn);
 
+    DL_DELETE(session->server->leaving, session);
     server_session_closed(session->server, session);
     free(session);
 }

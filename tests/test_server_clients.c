@@ -411,14 +411,14 @@ static void reset_leaves_the_session_its_grace(void **state)
 
     peer_open(&holder, *state);
     peer_open(&waiter, *state);
-    peer_hello(&holder, 400);
+    peer_hello(&holder, 1000);
     attach(&holder, "c");
     acquire(&holder, "c", "a");
     queue(&waiter, "", "a");
 
     peer_reset(&holder);
 
-    fixture_run(*state, 200);
+    fixture_run(*state, 100);
     peer_expect_nothing(&waiter);
     peer_expect(&waiter, WIRE_RESP_GRANTED);
     peer_close(&waiter);
@@ -432,7 +432,7 @@ static void client_that_comes_back_within_the_grace_loses_nothing(void **state)
 
     peer_open(&holder, *state);
     peer_open(&waiter, *state);
-    peer_hello(&holder, 300);
+    peer_hello(&holder, 1000);
     attach(&holder, "c");
     acquire(&holder, "c", "a");
     queue(&waiter, "", "a");
@@ -442,7 +442,7 @@ static void client_that_comes_back_within_the_grace_loses_nothing(void **state)
     peer_open(&again, *state);
     attach(&again, "c");
 
-    fixture_run(*state, 400);
+    fixture_run(*state, 1100);
     peer_expect_nothing(&waiter);
     peer_close(&again);
     peer_expect(&waiter, WIRE_RESP_GRANTED);
@@ -473,7 +473,7 @@ static void silent_session_is_closed_and_then_has_its_grace(void **state)
 
     peer_open(&holder, *state);
     peer_open(&waiter, *state);
-    peer_hello(&holder, 200);
+    peer_hello(&holder, 500);
     attach(&holder, "c");
     acquire(&holder, "c", "a");
     queue(&waiter, "", "a");
@@ -490,9 +490,9 @@ static void pings_keep_a_session_alive(void **state)
     struct peer peer;
 
     peer_open(&peer, *state);
-    peer_hello(&peer, 200);
+    peer_hello(&peer, 600);
     for (int i = 0; i < 8; i++) {
-        fixture_run(*state, 50);
+        fixture_run(*state, 100);
         send_request(&peer, WIRE_REQ_PING, "", "");
         peer_expect(&peer, WIRE_RESP_PING);
     }

@@ -124,7 +124,7 @@ static void largest_frame_is_read_to_its_end(void **state)
 
 static void peer_that_says_nothing_is_closed(void **state)
 {
-    static const char *const flags[] = {"--frame-timeout", "100ms", NULL};
+    static const char *const flags[] = {"--frame-timeout", "300ms", NULL};
     struct fixture fixture;
     struct peer silent;
     struct peer half;
@@ -143,7 +143,7 @@ static void peer_that_says_nothing_is_closed(void **state)
 
     peer_expect_end(&silent);
     peer_expect_end(&half);
-    fixture_run(&fixture, 300);
+    fixture_run(&fixture, 600);
     peer_expect_nothing(&idle);
     peer_close(&silent);
     peer_close(&half);
