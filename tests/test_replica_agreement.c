@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "entry.h"
+#include "snapshot.h"
 
 enum { NODES = 3 };
 
@@ -58,6 +59,26 @@ static void plant_snapshot_damage(void *arg, raft_id to, struct raft_message *me
     }
 }
 
+/* Another table, with nothing wrong about its bytes. */
+static void plant_another_snapshot(void *arg, raft_id to, struct raft_message *message)
+{
+    struct raft_buffer *buf = &message->install_snapshot.data;
+    struct fsm_command command = lock_command("c1", "Another", FSM_UNLIMITED, 0);
+    uint64_t commands_index;
+    struct fsm *fsm;
+
+    (void)arg;
+    (void)to;
+    if (message->type != RAFT_INSTALL_SNAPSHOT) {
+        return;
+    }
+    assert_null(snapshot_decode(buf->base, buf->len, 1, &fsm, &commands_index));
+    fsm_apply(fsm, &command, NULL);
+    raft_free(buf->base);
+    snapshot_encode(fsm, commands_index, &buf->base, &buf->len);
+    fsm_free(fsm);
+}
+
 /* Node 2 must not lead, or what is planted comes too late. */
 static struct node *elect_another(struct cluster *c)
 {
@@ -92,18 +113,32 @@ static void receive_damage(struct cluster *c)
     cluster_run(c, 2 * HEARTBEAT_MS);
 }
 
-static void receive_damaged_snapshot(struct cluster *c)
+/* One node falls so far behind that it needs a snapshot, then all go on. */
+static void make_install_snapshot(struct cluster *c)
 {
-    cluster_elect_with_client(c);
+    struct node *leader = cluster_elect_with_client(c);
+    struct node *lagging = cluster_other(c, leader);
+
     cluster_set_snapshots(c, 20, 5);
-    node_isolate(cluster_other(c, cluster_leader(c)), true);
+    node_isolate(lagging, true);
     cluster_run(c, 2 * ELECTION_MS);
     cluster_fill(c, 60);
-    c->net.on_message = plant_snapshot_damage;
-    for (unsigned id = 1; id <= NODES; id++) {
-        node_isolate(&c->nodes[id], false);
-    }
+    node_isolate(lagging, false);
     cluster_run(c, 10 * ELECTION_MS);
+    cluster_fill(c, 5);
+    cluster_run(c, 2 * HEARTBEAT_MS);
+}
+
+static void receive_damaged_snapshot(struct cluster *c)
+{
+    c->net.on_message = plant_snapshot_damage;
+    make_install_snapshot(c);
+}
+
+static void receive_another_snapshot(struct cluster *c)
+{
+    c->net.on_message = plant_another_snapshot;
+    make_install_snapshot(c);
 }
 
 static void start_on_a_newer_log(struct cluster *c)
@@ -158,6 +193,12 @@ static void a_damaged_snapshot_stops_the_node_and_says_why(void **state)
                  "a snapshot cannot be read: it is damaged (checksum)");
 }
 
+static void a_snapshot_of_another_table_is_noticed(void **state)
+{
+    (void)state;
+    assert_fatal(receive_another_snapshot, NODES, "this node has diverged");
+}
+
 static void an_entry_of_a_newer_version_stops_the_node_and_says_why(void **state)
 {
     (void)state;
@@ -172,6 +213,7 @@ int main(void)
         cmocka_unit_test(a_diverged_replica_is_noticed),
         cmocka_unit_test(a_damaged_entry_stops_the_node_and_says_why),
         cmocka_unit_test(a_damaged_snapshot_stops_the_node_and_says_why),
+        cmocka_unit_test(a_snapshot_of_another_table_is_noticed),
         cmocka_unit_test(an_entry_of_a_newer_version_stops_the_node_and_says_why),
     };
 

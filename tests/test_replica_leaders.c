@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "snapshot.h"
+
 enum { NODES = 3 };
 
 static int setup(void **state)
@@ -85,6 +87,46 @@ static void a_deposed_leaders_late_entry_counts_and_answers_nobody(void **state)
     assert_null(node_told_answer(heir, 10));
     assert_int_equal(fsm_counts(replica_table(old->replica)).holds, 1);
     assert_replicas_equal(c);
+}
+
+/* Committed, applied, and leadership lost before the loop came round to say so. */
+static void what_was_not_told_in_time_is_not_told_after_leadership(void **state)
+{
+    struct cluster *c = *state;
+    struct node *leader = cluster_elect_with_client(c);
+
+    must_propose(leader, lock_command("a", "L", FSM_UNLIMITED, 10));
+    node_flush(leader);
+    leader->sleeping = true;
+    cluster_settle(c);
+    assert_int_equal(fsm_counts(replica_table(leader->replica)).holds, 1);
+    node_isolate(leader, true);
+    cluster_run(c, 4 * ELECTION_MS);
+    assert_int_not_equal(raft_state(&leader->raft), RAFT_LEADER);
+    leader->sleeping = false;
+    cluster_settle(c);
+
+    assert_int_equal(leader->told_count, 1);
+    assert_true(leader->told[0].is_role && leader->told[0].role == REPLICA_FOLLOWER);
+}
+
+static void a_new_leader_is_told_nothing_from_before_its_epoch(void **state)
+{
+    struct cluster *c = *state;
+    struct node *old = cluster_elect_with_client(c);
+    struct node *leader;
+
+    cluster_fill(c, 5);
+    node_isolate(old, true);
+    leader = cluster_elect(c);
+
+    assert_true(leader->told_count >= 3);
+    assert_true(leader->told[0].is_role && leader->told[0].role == REPLICA_ELECTED);
+    assert_true(leader->told[1].is_role && leader->told[1].role == REPLICA_SERVING);
+    assert_int_equal(leader->told[2].type, FSM_EV_SERVING);
+    for (size_t i = 2; i < leader->told_count; i++) {
+        assert_int_equal(leader->told[i].at.term, raft_current_term(&leader->raft));
+    }
 }
 
 /* Nobody but this node lets time pass, so that nobody else can win. */
@@ -192,6 +234,19 @@ static void a_failover_expires_nothing_early_and_late_by_the_election(void **sta
 
 /* ---- restarts and snapshots ----------------------------------------------------------- */
 
+/* So that the first entry after the snapshot is compared with the leader's digest, too. */
+static void assert_snapshot_knows_its_last_entry(const struct node *node)
+{
+    const struct raft_snapshot *snapshot = node->disk.snapshot;
+    uint64_t commands_index;
+    struct fsm *fsm;
+
+    assert_null(snapshot_decode(snapshot->bufs[0].base, snapshot->bufs[0].len, 1, &fsm,
+                                &commands_index));
+    assert_int_equal(commands_index, snapshot->index);
+    fsm_free(fsm);
+}
+
 static void a_restart_from_snapshot_and_log_restores_the_table(void **state)
 {
     struct cluster *c = *state;
@@ -206,6 +261,7 @@ static void a_restart_from_snapshot_and_log_restores_the_table(void **state)
     for (unsigned id = 1; id <= NODES; id++) {
         assert_non_null(c->nodes[id].disk.snapshot);
         assert_true(c->nodes[id].disk.first_index > 1);
+        assert_snapshot_knows_its_last_entry(&c->nodes[id]);
     }
     cluster_restart(c);
     cluster_elect(c);
@@ -254,6 +310,10 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_deposed_leaders_late_entry_counts_and_answers_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            what_was_not_told_in_time_is_not_told_after_leadership, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_new_leader_is_told_nothing_from_before_its_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_leadership_lost_and_won_between_two_flushes_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(time_never_falls_over_a_change_of_leader, setup,
