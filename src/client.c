@@ -176,10 +176,12 @@ void client_die(struct netlock *nl, int rv)
 void client_close_begin(struct netlock *nl)
 {
     client_clock(nl);
+    bool ready = nl->session.state == SESSION_READY;
+    bool something = nl->holds > 0 || !TAILQ_EMPTY(&nl->queued);
     nl->closing_end_ms = nl->now_ms + CLIENT_CLOSE_MS;
     operations_fail(nl, -NETLOCK_ECLOSED);
-    /* Without an id the cluster knows nothing that could be detached. */
-    if (nl->dead == 0 && nl->client_id[0] != 0 && nl->session.attached_once)
+    /* Worth looking for a leader only if the cluster holds something for us. */
+    if (nl->dead == 0 && nl->session.attached_once && (ready || something))
         nl->detach = operation_new(nl, OPERATION_DETACH, NULL);
     if (nl->detach != NULL)
         nl->detach->internal = true;
@@ -255,9 +257,9 @@ static void deliver_notices(struct netlock *nl)
     while (!TAILQ_EMPTY(&nl->table.noticed)) {
         struct client_lock *lock = TAILQ_FIRST(&nl->table.noticed);
         TAILQ_REMOVE(&nl->table.noticed, lock, noticed);
-        lock->operations++; /* the record outlives what the callback does */
+        lock->users++; /* the record outlives what the callback does */
         deliver_lock(nl, lock);
-        lock->operations--;
+        lock->users--;
         client_lock_unuse(nl, lock);
     }
 }

@@ -11,6 +11,7 @@
  *     client_query.c      status, lists, tokens, operators' calls
  *     client_node.c       netlock_node_status(), which needs no client
  *     client_conn.c       socket and frames        client_servers.c   where to look for the leader
+ *     client_address.c    host and port
  *
  * Two clocks. Local time is nl->clock_ms(), CLOCK_BOOTTIME unless a test says otherwise; it is read at
  * the start of a step and after every callback, so nl->now_ms is never later than what is sent with
@@ -76,6 +77,8 @@ typedef void (*operation_query_cb)(struct operation *operation,
 
 struct operation {
     TAILQ_ENTRY(operation) link;
+    LIST_ENTRY(operation) of_lock;
+    uint64_t number; /* in order of creation */
     enum operation_kind kind;
     enum operation_place place;
     uint32_t slot; /* the message key is slot and generation */
@@ -132,7 +135,8 @@ struct client_lock {
     LIST_ENTRY(client_lock) link; /* all locks */
     TAILQ_ENTRY(client_lock) noticed;
     uint64_t hash;
-    unsigned operations; /* that point here */
+    LIST_HEAD(, operation) operations;
+    unsigned users; /* operations, and who else needs the record for a moment */
 
     bool held;
     bool releasing;  /* the caller gave it up: no refresh, no notices */
@@ -181,7 +185,7 @@ struct session {
     struct client_conn conn;
     struct client_servers servers;
     struct client_server server; /* of the connection */
-    struct client_addresses addresses;
+    size_t next_address;         /* of it */
     char server_text[SERVER_TEXT_BYTES];
     uint64_t phase_end_ms;   /* CONNECTING, GREETING */
     uint64_t retry_at_ms;    /* DOWN */
@@ -239,10 +243,12 @@ struct netlock {
     struct operation **slots;
     uint32_t *generations;
     size_t slots_count, slots_free;
+    uint64_t operations_made;
     uint32_t *free_slots;
     struct operation *ping, *keepalive, *detach; /* under way, or NULL */
 
     struct client_table table;
+    size_t holds;            /* locks held */
     uint64_t lease_due_ms;   /* no lease needs a look before */
     uint32_t lease_least_ms; /* shortest lease held */
     unsigned jeopardies;     /* holds with jeopardy reported */

@@ -97,7 +97,7 @@ struct client_lock *client_lock_get(struct netlock *nl, const char *name, size_t
 
 void client_lock_unuse(struct netlock *nl, struct client_lock *lock)
 {
-    if (lock->held || lock->operations > 0 || lock->notices != 0)
+    if (lock->held || lock->users > 0 || lock->notices != 0)
         return;
     struct client_lock **at = bucket_of(nl, lock->hash);
     while (*at != lock)
@@ -137,6 +137,7 @@ void client_lock_granted(struct netlock *nl,
     if (new_hold)
         calm(nl, lock); /* JEOPARDY was about another hold */
     lock->releasing = lock->releasing && !new_hold;
+    nl->holds += lock->held ? 0 : 1;
     lock->held = true;
     lock->token = grant->token;
     lock->index = grant->index;
@@ -157,6 +158,7 @@ void client_lock_dropped(struct netlock *nl, struct client_lock *lock)
 {
     assert(lock->held);
     calm(nl, lock);
+    nl->holds--;
     lock->held = false;
     lock->releasing = false;
     client_lock_unuse(nl, lock);

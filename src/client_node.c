@@ -7,7 +7,7 @@
 
 #include "client_conn.h"
 #include "client_copy.h"
-#include "client_servers.h"
+#include "client_address.h"
 #include "netlock.h"
 
 #define KEY_HELLO  "hello"
@@ -42,12 +42,13 @@ static int wait_for(const struct client_conn *conn, short events, uint64_t end_m
 }
 
 static int
-connect_to(struct client_conn *conn, struct client_addresses *addresses, uint64_t end_ms)
+connect_to(struct client_conn *conn, const struct client_server *server, uint64_t end_ms)
 {
     int rv = -EHOSTUNREACH;
-    for (size_t i = 0; i < addresses->count; i++) {
-        rv = client_conn_open(conn, (const struct sockaddr *)&addresses->items[i],
-                              addresses->lengths[i]);
+    for (size_t i = 0; i < server->addresses_count; i++) {
+        const struct client_address *address = &server->addresses[i];
+        rv = client_conn_open(conn, (const struct sockaddr *)&address->storage,
+                              address->len);
         if (rv != 0)
             continue;
         rv = wait_for(conn, POLLOUT, end_ms);
@@ -171,17 +172,16 @@ int netlock_node_status(const char *address,
                         struct netlock_node_status *ret)
 {
     struct client_server server;
-    struct client_addresses addresses;
     if (address == NULL || client_server_parse(&server, address, strlen(address)) != 0)
         return -EINVAL;
     uint64_t end_ms = mono_ms() + timeout_ms;
-    if (client_servers_resolve(&server, &addresses) != 0)
+    if (client_server_resolve(&server, true) != 0)
         return -NETLOCK_EUNREACHABLE;
     struct client_conn conn;
     client_conn_init(&conn);
     struct netlock_node_status status = {0};
     struct wire_response answer;
-    int rv = to_rv(connect_to(&conn, &addresses, end_ms));
+    int rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
         rv = to_rv(put_questions(&conn, checkpoint));
     if (rv == 0)

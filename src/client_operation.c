@@ -103,8 +103,11 @@ operation_new(struct netlock *nl, enum operation_kind kind, struct client_lock *
     nl->slots[operation->slot] = operation;
     operation->called_ms = nl->now_ms;
     operation->lock = lock;
-    if (lock != NULL)
-        lock->operations++;
+    operation->number = ++nl->operations_made;
+    if (lock != NULL) {
+        LIST_INSERT_HEAD(&lock->operations, operation, of_lock);
+        lock->users++;
+    }
     move(nl, operation, PLACE_QUEUED);
     return operation;
 }
@@ -119,7 +122,8 @@ static void leave_lock(struct netlock *nl, struct operation *operation)
         lock->request = NULL;
     if (operation->kind == OPERATION_REFRESH && operation->internal)
         lock->refreshing = false;
-    lock->operations--;
+    LIST_REMOVE(operation, of_lock);
+    lock->users--;
     client_lock_unuse(nl, lock);
 }
 
@@ -199,7 +203,7 @@ static uint32_t wait_left_ms(const struct netlock *nl, const struct operation *o
 {
     uint32_t wait_ms = operation->how.options.wait_timeout_ms;
     uint64_t passed_ms = nl->now_ms - operation->called_ms;
-    if (wait_ms == 0 || wait_ms == NETLOCK_UNLIMITED || !operation->ever_sent)
+    if (wait_ms == 0 || wait_ms == NETLOCK_UNLIMITED)
         return wait_ms;
     return passed_ms < wait_ms ? wait_ms - (uint32_t)passed_ms : 1;
 }
@@ -294,18 +298,14 @@ static int send_one(struct netlock *nl, struct operation *operation)
 }
 
 /* Requests about one lock keep their order: none overtakes an earlier one that has to wait. */
-static bool held_back(const struct netlock *nl, const struct operation *operation)
+static bool held_back(const struct operation *operation)
 {
-    if (operation->retry_at_ms > nl->now_ms)
-        return true;
     if (operation->lock == NULL)
         return false;
     const struct operation *at;
-    TAILQ_FOREACH(at, &nl->queued, link)
+    LIST_FOREACH(at, &operation->lock->operations, of_lock)
     {
-        if (at == operation)
-            break;
-        if (at->lock == operation->lock)
+        if (at->place == PLACE_QUEUED && at->number < operation->number)
             return true;
     }
     return false;
@@ -316,7 +316,7 @@ void operations_send(struct netlock *nl)
     struct operation *next;
     for (struct operation *at = TAILQ_FIRST(&nl->queued); at != NULL; at = next) {
         next = TAILQ_NEXT(at, link);
-        if (held_back(nl, at))
+        if (at->retry_at_ms > nl->now_ms || held_back(at))
             continue;
         int rv = send_one(nl, at);
         if (rv == -ENOMEM) {
@@ -402,7 +402,7 @@ uint64_t operations_due_ms(const struct netlock *nl)
     {
         uint64_t at_ms = CLIENT_NEVER;
         if (ready)
-            at_ms = at->retry_at_ms;
+            at_ms = held_back(at) ? CLIENT_NEVER : at->retry_at_ms;
         else if (!at->internal)
             at_ms = patience_end_ms(nl, at);
         if (at_ms < due_ms)

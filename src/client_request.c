@@ -153,10 +153,10 @@ int operation_cancel(struct netlock *nl, const char *name)
     if (lock->held && lock->request->ever_sent)
         return -EBUSY;
     client_clock(nl);
-    lock->operations++;
+    lock->users++;
     if (!withdraw(nl, lock->request))
         operation_clean_up(nl, lock, 0);
-    lock->operations--;
+    lock->users--;
     client_lock_unuse(nl, lock);
     return 0;
 }

@@ -113,19 +113,27 @@ void session_fail(struct netlock *nl, int rv)
     nl->lease_due_ms = 0;
 }
 
-/* Addresses of the next server, or a pause. */
+/* Who counts a lease must not sit in DNS when it ends. */
+static bool may_block(const struct netlock *nl)
+{
+    return nl->holds == 0;
+}
+
+/* session->server is the next one to try, with an address left; or there is a pause. */
 static bool next_server(struct netlock *nl)
 {
     struct session *session = &nl->session;
-    if (session->addresses.next < session->addresses.count && !session->servers.has_hint)
+    if (session->next_address < session->server.addresses_count &&
+        !session->servers.has_hint)
         return true;
-    session->addresses = (struct client_addresses){0};
-    if (!client_servers_next(&session->servers, &session->server)) {
+    struct client_server *server = client_servers_next(&session->servers);
+    if (server == NULL) {
         back_off(nl);
         return false;
     }
-    if (client_servers_resolve(&session->server, &session->addresses) != 0)
-        session->failure = -NETLOCK_EUNREACHABLE;
+    (void)client_server_resolve(server, may_block(nl));
+    session->server = *server;
+    session->next_address = 0;
     client_clock(nl); /* DNS takes its time */
     return true;
 }
@@ -134,17 +142,14 @@ static void connect_next(struct netlock *nl)
 {
     struct session *session = &nl->session;
     while (session->state == SESSION_DOWN && next_server(nl)) {
-        struct client_addresses *addresses = &session->addresses;
-        if (addresses->next >= addresses->count)
+        session->failure = -NETLOCK_EUNREACHABLE;
+        if (session->next_address >= session->server.addresses_count)
             continue;
-        size_t i = addresses->next++;
-        int rv = client_conn_open(&session->conn,
-                                  (const struct sockaddr *)&addresses->items[i],
-                                  addresses->lengths[i]);
-        if (rv != 0) {
-            session->failure = -NETLOCK_EUNREACHABLE;
+        const struct client_address *address =
+            &session->server.addresses[session->next_address++];
+        if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
+                             address->len) != 0)
             continue;
-        }
         session->state = SESSION_CONNECTING;
         session->greeted = false;
         session->phase_end_ms = nl->now_ms + CLIENT_CONNECT_MS;
@@ -209,7 +214,7 @@ not_leader(struct netlock *nl, struct wire_str leader, uint32_t retry_after_ms)
     client_server_format(&session->server, text);
     if (!str_is(leader, text))
         client_servers_hint(&session->servers, leader);
-    session->addresses = (struct client_addresses){0};
+    session->next_address = SERVER_ADDRESSES_MAX; /* done with this one */
     if (retry_after_ms > CLIENT_BACKOFF_MAX_MS)
         retry_after_ms = CLIENT_BACKOFF_MAX_MS;
     if (session->retry_least_ms < retry_after_ms)
@@ -226,7 +231,7 @@ static void hello_answered(struct netlock *nl, const struct wire_response *answe
     }
     session->greeted = true;
     client_servers_learn(&session->servers, answer->hello.members,
-                         answer->hello.members_count);
+                         answer->hello.members_count, may_block(nl));
     session->session_grace_ms = answer->hello.session_grace_ms;
     session->reattach_grace_ms = answer->hello.reattach_grace_ms;
     session->phase_end_ms = nl->now_ms + CLIENT_ANSWER_MAX_MS;

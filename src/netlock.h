@@ -144,8 +144,8 @@ struct netlock_options {
 
 /* Make a client. Blocking: finds the leader, attaches; -NETLOCK_EUNREACHABLE, -NETLOCK_EDENIED,
  * -NETLOCK_EPROTOCOL, -EINVAL (options), -ENOMEM. NETLOCK_MANUAL: returns at once.
- * Host names are looked up with getaddrinfo(), which can block, here and at every later search for
- * the leader; numeric addresses are not. */
+ * Host names are looked up with getaddrinfo(), which can block: here, and when a leader is looked for
+ * while nothing is held. Otherwise what was found before is used: a lease is not left uncounted. */
 NETLOCK_API int netlock_open(struct netlock **ret, const struct netlock_options *options);
 
 /* Detach (RELEASE holds are freed, waits cancelled), close, free. Blocks at most 1 s for the detach;

@@ -278,6 +278,24 @@ static void a_taken_over_client_gives_up(void **state)
     world_free(world);
 }
 
+static void a_client_taken_over_while_it_was_away_does_not_fight_back(void **state)
+{
+    (void)state;
+    struct world *world = holding(&plain);
+    world_advance(world, 1500);
+    fake_close(FIRST);
+    fake_accept(world, FIRST);
+    fake_expect(world, FIRST, WIRE_REQ_HELLO);
+    fake_hello(world, FIRST, true, "");
+    fake_expect(world, FIRST, WIRE_REQ_ATTACH);
+
+    fake_error(world, FIRST, WIRE_ERROR_STALE_EPOCH, "", 0);
+    world_until(world, NETLOCK_LOST, "job");
+
+    assert_int_equal(netlock_process(world->nl), -NETLOCK_ESTALE);
+    world_free(world);
+}
+
 static void a_wrong_secret_is_the_end(void **state)
 {
     (void)state;
@@ -817,8 +835,7 @@ static void close_detaches_and_fails_what_is_pending(void **state)
     struct world *world = holding(&plain);
     lock(world, "other", NULL);
     fake_expect(world, FIRST, WIRE_REQ_LOCK);
-    /* The answer to the detach lies ready before close() blocks for it: its key is predictable
-     * enough only if we ask the engine. */
+    /* netlock_close() would block: it is these parts. */
     client_close_begin(world->nl);
     assert_int_equal(world->nl->closing_end_ms, world->clock_ms + CLIENT_CLOSE_MS);
     fake_expect(world, FIRST, WIRE_REQ_DETACH);
@@ -927,6 +944,7 @@ int main(void)
         cmocka_unit_test(a_shared_id_supersedes_nobody),
         cmocka_unit_test(a_first_attach_climbs_over_an_epoch_from_a_faster_clock),
         cmocka_unit_test(a_taken_over_client_gives_up),
+        cmocka_unit_test(a_client_taken_over_while_it_was_away_does_not_fight_back),
         cmocka_unit_test(a_wrong_secret_is_the_end),
         cmocka_unit_test(a_lock_request_carries_what_was_asked),
         cmocka_unit_test(a_waiting_request_survives_the_connection_and_gets_its_grant),
