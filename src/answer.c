@@ -32,7 +32,8 @@ static enum wire_drop wire_drop_of(enum fsm_drop drop)
     return drop == FSM_DROP_IGNORE ? WIRE_DROP_IGNORE : WIRE_DROP_RELEASE;
 }
 
-/* The enums of the two rooms have the same numbers, in which new values are only ever added. */
+/* The enums of the two rooms have the same numbers, in which new values are only ever
+ * added. */
 static_assert((int)WIRE_DENY_HELD == (int)FSM_DENY_HELD, "deny");
 static_assert((int)WIRE_DENY_CANCELLED == (int)FSM_DENY_CANCELLED, "deny");
 static_assert((int)WIRE_DENY_NOT_HELD == (int)FSM_DENY_NOT_HELD, "deny");

@@ -1,6 +1,6 @@
-/* answer.h - from what the lock table decided to what a client is told. Pure; the way back of
- * request.h. Strings of the response are those of the event, of the request's answer_to, or in the
- * scratch memory, and valid until the next call with it. */
+/* answer.h - from what the lock table decided to what a client is told. Pure; the way
+ * back of request.h. Strings of the response are those of the event, of the request's
+ * answer_to, or in the scratch memory, and valid until the next call with it. */
 #ifndef NETLOCK_ANSWER_H
 #define NETLOCK_ANSWER_H
 
@@ -21,9 +21,9 @@ struct answer_scratch {
 };
 void answer_scratch_release(struct answer_scratch *scratch);
 
-/* GRANTED, WAITING, DENIED, WAIT_TIMEOUT, HOLD_ENDED, RELEASE, STATUS, TOKEN, FORCED, ATTACHED and
- * DETACHED. @to may be NULL: nobody asked. @hello: to a connection that said Hello; a plain one is
- * told a status in the words of the plain protocol. */
+/* GRANTED, WAITING, DENIED, WAIT_TIMEOUT, HOLD_ENDED, RELEASE, STATUS, TOKEN, FORCED,
+ * ATTACHED and DETACHED. @to may be NULL: nobody asked. @hello: to a connection that said
+ * Hello; a plain one is told a status in the words of the plain protocol. */
 void answer_from_event(const struct fsm_event *event,
                        const struct replica_position *at,
                        const struct answer_to *to,

@@ -1,17 +1,21 @@
-/* config.h - what the operator says: one flat file of `key = value` lines, and the same keys as flags.
+/* config.h - what the operator says: one flat file of `key = value` lines, and the same
+ * keys as flags.
  *
  *     struct config config;
  *     char error[CONFIG_ERROR_BYTES];
- *     int rv = config_load(&config, argc, argv, &action, error);     // else one line in error
+ *     int rv = config_load(&config, argc, argv, &action, error);
  *
- * const after that. Flags override the file. Every key is in one table (config.c), from which the
- * parser, the flags and --help are made; `config_help()` is the reference of all keys.
+ * const after that. Flags override the file. Every key is in one table (config.c), from
+ * which the parser, the flags and --help are made; `config_help()` is the reference of
+ * all keys.
  *
- * Membership is not configuration: it lives in the raft log. `member` lines are the initial cluster,
- * and tell this node the client addresses of the others, to send clients on to the leader.
+ * Membership is not configuration: it lives in the raft log. `member` lines are the
+ * initial cluster, and tell this node the client addresses of the others, to send clients
+ * on to the leader.
  *
- * Limits that decide outcomes (clients-max, claims-max, claims-per-client-max, waiters-per-lock-max,
- * reattach-grace) are those of the leader: it puts them into the log, and all nodes follow it. */
+ * Limits that decide outcomes (clients-max, claims-max, claims-per-client-max,
+ * waiters-per-lock-max, reattach-grace) are those of the leader: it puts them into the
+ * log, and all nodes follow it. */
 #ifndef NETLOCK_CONFIG_H
 #define NETLOCK_CONFIG_H
 
@@ -81,8 +85,9 @@ struct config {
 
 enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 
-/* Flags and the file that --config names. Returns 0; -EINVAL (or why the file could not be read) with
- * one line in @ret_error: where, which key, what is wrong and what is allowed. */
+/* Flags and the file that --config names. Returns 0; -EINVAL (or why the file could not
+ * be read) with one line in @ret_error: where, which key, what is wrong and what is
+ * allowed. */
 int config_load(struct config *ret,
                 int argc,
                 char *const *argv,
@@ -93,10 +98,11 @@ void config_help(FILE *out);
 
 /* Everything that follows from the leader lease, in one place:
  *
- *     election timeout    = lease: a leader that hears no majority for so long steps down, and
- *                           followers that hear no leader for one to two leases elect
+ *     election timeout    = lease: a leader that hears no majority for so long steps
+ *                           down, followers that hear no leader for one to two elect
  *     heartbeat           = lease / 10
- *     connect timeout, connect retry, user timeout of peer connections: raft_node_timing_from_lease()
+ *     connect timeout, connect retry, user timeout of peer connections:
+ *                           raft_node_timing_from_lease()
  *     re-attach grace     = 20 leases, at least 10 s; or the key reattach-grace */
 struct config_timing {
     struct raft_node_timing raft;

@@ -15,7 +15,8 @@ struct text {
     const char *end;
 };
 
-/* Where a comment behind a value begins: '#' after a blank, as people write it; inih knows ';'. */
+/* Where a comment behind a value begins: '#' after a blank, as people write it; inih
+ * knows ';'. */
 static const char *comment_start(const char *at, const char *end)
 {
     for (const char *c = at; c + 1 < end; c++) {
@@ -26,8 +27,8 @@ static const char *comment_start(const char *at, const char *end)
     return end;
 }
 
-/* One line for inih, which does not count them. Without what stands before it, since inih takes an
- * indented line for more of the value above. */
+/* One line for inih, which does not count them. Without what stands before it, since inih
+ * takes an indented line for more of the value above. */
 static char *read_line(char *out, int size, void *arg)
 {
     struct text *text = arg;

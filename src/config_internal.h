@@ -1,5 +1,6 @@
-/* config_internal.h - what the files of the configuration share: config_keys.c has the table of keys and
- * their values, config_file.c reads a file, config.c the flags, the defaults and what must fit. */
+/* config_internal.h - what the files of the configuration share: config_keys.c has the
+ * table of keys and their values, config_file.c reads a file, config.c the flags, the
+ * defaults and what must fit. */
 #ifndef NETLOCK_CONFIG_INTERNAL_H
 #define NETLOCK_CONFIG_INTERNAL_H
 

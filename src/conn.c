@@ -13,7 +13,8 @@
 enum {
     OUT_KEPT_BYTES_MAX =
         65536, /* between two turns; one large answer must not be paid for ever */
-    /* How a peer that vanished without a word is found. Plain clients cannot be pinged. */
+    /* How a peer that vanished without a word is found. Plain clients cannot be
+     * pinged. */
     KEEPALIVE_IDLE_S = 5,
     KEEPALIVE_INTERVAL_S = 2,
     KEEPALIVE_COUNT = 3,
@@ -106,7 +107,8 @@ static void stop_reading(struct conn *conn)
     }
 }
 
-/* Give frames to the owner as long as it takes them. Returns how many bytes were used up. */
+/* Give frames to the owner as long as it takes them. Returns how many bytes were used
+ * up. */
 static size_t take_frames(struct conn *conn, const uint8_t *data, size_t len)
 {
     size_t used = 0;

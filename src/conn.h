@@ -1,18 +1,21 @@
-/* conn.h - one TCP connection on the loop: bytes to frames, answers to bytes. Knows no messages.
+/* conn.h - one TCP connection on the loop: bytes to frames, answers to bytes. Knows no
+ * messages.
  *
- * Input. Every complete frame goes to on_frame(), in order. It answers CONN_TAKEN, or CONN_LATER: then
- * nothing more is read, and conn_resume() offers the same frame again. A frame is taken from the
- * buffer that was read into, without a copy; only what is incomplete or put off is kept.
+ * Input. Every complete frame goes to on_frame(), in order. It answers CONN_TAKEN, or
+ * CONN_LATER: then nothing more is read, and conn_resume() offers the same frame again. A
+ * frame is taken from the buffer that was read into, without a copy; only what is
+ * incomplete or put off is kept.
  *
- * Output. Answers are encoded straight into conn->out; conn_flush(), once per loop turn, writes them
- * with one system call. What a peer does not read is bounded: conn_queued() says -ENOBUFS when, after
- * the socket has taken what it can, more than output_bytes_max wait.
+ * Output. Answers are encoded straight into conn->out; conn_flush(), once per loop turn,
+ * writes them with one system call. What a peer does not read is bounded: conn_queued()
+ * says -ENOBUFS when, after the socket has taken what it can, more than output_bytes_max
+ * wait.
  *
- * Time. One lazy timer: for the first frame, for the rest of an incomplete frame, and, with a
- * heartbeat set, for any byte at all. It stands still while we do not read.
+ * Time. One lazy timer: for the first frame, for the rest of an incomplete frame, and,
+ * with a heartbeat set, for any byte at all. It stands still while we do not read.
  *
- * Life. The struct is embedded in its owner. After conn_close() only on_closed() is called, when the
- * handles are closed and the owner may be freed. */
+ * Life. The struct is embedded in its owner. After conn_close() only on_closed() is
+ * called, when the handles are closed and the owner may be freed. */
 #ifndef NETLOCK_CONN_H
 #define NETLOCK_CONN_H
 
@@ -36,7 +39,8 @@ struct conn_host {
     void (*on_end)(struct conn *conn);
     /* A frame is announced that is larger than the limit; nothing more will be read. */
     void (*on_oversize)(struct conn *conn);
-    /* Reset, a timeout, no heartbeat: @why is for the log. The owner calls conn_close(). */
+    /* Reset, a timeout, no heartbeat: @why is for the log. The owner calls
+     * conn_close(). */
     void (*on_broken)(struct conn *conn, const char *why);
     void (*on_closed)(struct conn *conn);
     uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all connections of a loop */
@@ -58,25 +62,25 @@ struct conn {
 
     uint64_t opened_ms;
     uint64_t read_ms; /* when the last byte came */
-    uint64_t
-        incomplete_ms; /* since when an incomplete frame waits for its rest; 0: none does */
+    uint64_t incomplete_ms; /* since when a frame waits for its rest; 0: none does */
     uint64_t heartbeat_ms; /* 0: none demanded */
     uint8_t handles_open;
     bool had_frame, reading, put_off, at_end, ended, finishing, closing, taking;
 };
 
-/* Take over the accepted socket @fd and read. On failure, a negative errno, the socket is closed and
- * on_closed() follows as after conn_close(). */
+/* Take over the accepted socket @fd and read. On failure, a negative errno, the socket is
+ * closed and on_closed() follows as after conn_close(). */
 int conn_open(struct conn *conn, uv_loop_t *loop, const struct conn_host *host, int fd);
 
-/* Offer the frame that was put off again, and those after it. Not from within on_frame(). */
+/* Offer the frame that was put off again, and those after it. Not from within
+ * on_frame(). */
 void conn_resume(struct conn *conn);
 
 /* The longest silence from now on; 0: any. */
 void conn_set_heartbeat(struct conn *conn, uint64_t heartbeat_ms);
 
-/* To be called after encoding into conn->out. Returns 0, or -ENOBUFS if too much waits: the owner
- * closes. */
+/* To be called after encoding into conn->out. Returns 0, or -ENOBUFS if too much waits:
+ * the owner closes. */
 int conn_queued(struct conn *conn);
 
 /* Write what is queued. */

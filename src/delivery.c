@@ -1,6 +1,6 @@
-/* Events of the lock table on their way to connections. An event with a ref answers a command that was
- * proposed here; without one it is news: of the end of a wait, for every request that waits for it, or
- * of a hold, for the client's newest connection. */
+/* Events of the lock table on their way to connections. An event with a ref answers a
+ * command that was proposed here; without one it is news: of the end of a wait, for every
+ * request that waits for it, or of a hold, for the client's newest connection. */
 #include <assert.h>
 #include <errno.h>
 
@@ -248,8 +248,8 @@ static void deliver_answer(struct server *server,
     }
 }
 
-/* To every request that waited for this. Sending may close a session, and that forgets its requests:
- * look from the start each time. Returns whether there was one. */
+/* To every request that waited for this. Sending may close a session, and that forgets
+ * its requests: look from the start each time. Returns whether there was one. */
 static bool end_waits(struct server *server,
                       const struct fsm_event *event,
                       const struct replica_position *at)

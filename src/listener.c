@@ -49,7 +49,8 @@ static void pause_accepting(struct listener *listener, int error)
     listener->on_paused(listener->arg, error);
 }
 
-/* These concern the one connection that was to be accepted (accept(2), "Error handling"). */
+/* These concern the one connection that was to be accepted (accept(2), "Error
+ * handling"). */
 static bool is_of_connection(int error)
 {
     switch (error) {

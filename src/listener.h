@@ -1,9 +1,9 @@
 /* listener.h - the client port: accepts, counts, refuses.
  *
- * Own accept loop instead of uv_listen(), since that one cannot pause: when the process is out of
- * descriptors or memory, accepting rests for LISTENER_PAUSE_MS; the kernel's backlog keeps who comes.
- * Per turn at most LISTENER_BURST connections are accepted, so that a flood of them does not starve
- * those that are there. */
+ * Own accept loop instead of uv_listen(), since that one cannot pause: when the process
+ * is out of descriptors or memory, accepting rests for LISTENER_PAUSE_MS; the kernel's
+ * backlog keeps who comes. Per turn at most LISTENER_BURST connections are accepted, so
+ * that a flood of them does not starve those that are there. */
 #ifndef NETLOCK_LISTENER_H
 #define NETLOCK_LISTENER_H
 
@@ -32,8 +32,9 @@ struct listener {
     char address[LISTENER_ADDRESS_BYTES]; /* as bound, with the real port */
 };
 
-/* Listen on @address, "host:port"; the callbacks and arg are set. Resolving a name may block: this is
- * for the start. Returns 0, or a negative errno with one line in @ret_error and nothing to close. */
+/* Listen on @address, "host:port"; the callbacks and arg are set. Resolving a name may
+ * block: this is for the start. Returns 0, or a negative errno with one line in
+ * @ret_error and nothing to close. */
 int listener_open(struct listener *listener,
                   uv_loop_t *loop,
                   const char *address,

@@ -193,7 +193,8 @@ static struct fsm_str id_of(const struct liveness_client *client)
     return (struct fsm_str){.data = client->id, .len = client->id_len};
 }
 
-/* After any change: into the heap if it is gone, out of memory if nothing is left to remember. */
+/* After any change: into the heap if it is gone, out of memory if nothing is left to
+ * remember. */
 static void client_settle(struct liveness *liveness, struct liveness_client *client)
 {
     bool gone =

@@ -1,16 +1,18 @@
-/* liveness.h - which connections act for which client, on the leader. Not replicated: its consequence
- * (a client without connection is detached) is.
+/* liveness.h - which connections act for which client, on the leader. Not replicated: its
+ * consequence (a client without connection is detached) is.
  *
- *     liveness_attaching()   an attach was proposed        liveness_attached() / liveness_refused()
+ *     liveness_attaching()   an attach was proposed
+ *     liveness_attached()    it was answered; or liveness_refused()
  *     liveness_drop()        a connection lets go of a client
  *     liveness_due()         clients whose last connection went, and whose grace is over:
  *                            propose a detach with `attach_seq`, then liveness_gone()
  *
- * A client record lives here as long as there is a connection, an attach under way, or a detach to be
- * proposed. The machine compares attach_seq, so a detach that comes late does nothing.
+ * A client record lives here as long as there is a connection, an attach under way, or a
+ * detach to be proposed. The machine compares attach_seq, so a detach that comes late
+ * does nothing.
  *
- * Stale links: when a client is superseded, its older connections lose it, but remember that they did,
- * so that their requests are refused instead of attaching it again.
+ * Stale links: when a client is superseded, its older connections lose it, but remember
+ * that they did, so that their requests are refused instead of attaching it again.
  *
  * Time is an argument, ms of any steady clock. */
 #ifndef NETLOCK_LIVENESS_H
@@ -41,8 +43,9 @@ void liveness_clear(struct liveness *liveness);
 /* An attach of @client was proposed: until it is answered no detach is due. */
 void liveness_attaching(struct liveness *liveness, struct fsm_str client);
 
-/* It was answered. @conn NULL: the connection is gone meanwhile, and with it the client at
- * @gone_at_ms unless there is another. With @superseded the older connections' links become stale. */
+/* It was answered. @conn NULL: the connection is gone meanwhile, and with it the client
+ * at @gone_at_ms unless there is another. With @superseded the older connections' links
+ * become stale. */
 void liveness_attached(struct liveness *liveness,
                        struct fsm_str client,
                        uint64_t attach_seq,

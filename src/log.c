@@ -52,8 +52,8 @@ bool log_level_parse(const char *text, enum log_level *ret)
 
 /* ---- one line ---- */
 
-/* Length of the printable UTF-8 character at @at, 0 if there is none. C1 controls are not printable:
- * some terminals obey them. */
+/* Length of the printable UTF-8 character at @at, 0 if there is none. C1 controls are not
+ * printable: some terminals obey them. */
 static size_t printable(const unsigned char *at, size_t left)
 {
     size_t len = at[0] < 0x80 ? 1 : at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
@@ -72,8 +72,8 @@ static size_t printable(const unsigned char *at, size_t left)
     return at[0] == 0xc2 && at[1] < 0xa0 ? 0 : len;
 }
 
-/* Append @len bytes of @data to @out, of which @used are taken, as printable text. Returns the new
- * length; stops where the room ends. */
+/* Append @len bytes of @data to @out, of which @used are taken, as printable text.
+ * Returns the new length; stops where the room ends. */
 static size_t put_escaped(
     char *out, size_t used, size_t size, const char *data, size_t len, bool quotes_too)
 {
@@ -149,8 +149,8 @@ void log_event(const struct log *log,
         used = put_escaped(line, used, sizeof(line) - 1, text, text_len, false);
     }
     line[used++] = '\n';
-    /* One write, so that lines of several threads or processes do not mix. If stderr is gone there
-     * is nobody to tell. */
+    /* One write, so that lines of several threads or processes do not mix. If stderr is
+     * gone there is nobody to tell. */
     ssize_t written = write(log->fd, line, used);
     (void)written;
 }

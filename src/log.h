@@ -1,11 +1,12 @@
 /* log.h - what the server tells its operator: one line per event on stderr.
  *
- *     2026-01-01T00:00:00.000Z info server client-hello peer=10.0.0.7:4711 library="x 1.0"
+ *     2026-01-01T00:00:00.000Z info server client-hello peer=10.0.0.7:4711 library="x"
  *
- * Under systemd (JOURNAL_STREAM is set) the time is left out and `<6>` says the level. Whatever is
- * written comes out as one line: control characters and broken UTF-8 are escaped. Values that others
- * choose (names, texts) go through log_quote(), client ids through log_client_id(); secrets never
- * come here. What a stranger can provoke at will has a struct log_limit at its call site. */
+ * Under systemd (JOURNAL_STREAM is set) the time is left out and `<6>` says the level.
+ * Whatever is written comes out as one line: control characters and broken UTF-8 are
+ * escaped. Values that others choose (names, texts) go through log_quote(), client ids
+ * through log_client_id(); secrets never come here. What a stranger can provoke at will
+ * has a struct log_limit at its call site. */
 #ifndef NETLOCK_LOG_H
 #define NETLOCK_LOG_H
 
@@ -37,15 +38,16 @@ void log_event(const struct log *log,
                const char *format,
                ...) __attribute__((format(printf, 5, 6)));
 
-/* A few lines per interval, then one that says how many were left out. Zero-initialise. */
+/* A few lines per interval, then one that says how many were left out.
+ * Zero-initialise. */
 struct log_limit {
     uint64_t interval_start_ms;
     uint32_t written;
     uint32_t suppressed;
 };
 
-/* Whether the next line may be written at @now_ms. If so, *@ret_suppressed is the number of those
- * left out since the last one. */
+/* Whether the next line may be written at @now_ms. If so, *@ret_suppressed is the number
+ * of those left out since the last one. */
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *ret_suppressed);
 
 /* The value in double quotes, escaped, cut to what fits. Returns @out. */

@@ -27,7 +27,8 @@ struct daemon {
 
 /* ---- before the loop ---- */
 
-/* The default directory may be the first thing in ~/.local/state; another one is the operator's. */
+/* The default directory may be the first thing in ~/.local/state; another one is the
+ * operator's. */
 static void make_parents(const char *path)
 {
     char parent[CONFIG_PATH_BYTES];

@@ -27,7 +27,8 @@ static struct wire_str put_copy(char **room, struct fsm_str str)
     return copy;
 }
 
-/* The shown holders and all strings in one block, the holders first: they are what is aligned. */
+/* The shown holders and all strings in one block, the holders first: they are what is
+ * aligned. */
 static void add_lock(struct page *page, const struct fsm_event *event)
 {
     size_t bytes = event->claims_count * sizeof(struct wire_claim) + event->lock.len;

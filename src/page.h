@@ -1,5 +1,6 @@
-/* page.h - the items of a list, collected until its end comes. The lock table emits one event per item
- * and then the answer; the page copies what it needs, since events do not outlive their call. */
+/* page.h - the items of a list, collected until its end comes. The lock table emits one
+ * event per item and then the answer; the page copies what it needs, since events do not
+ * outlive their call. */
 #ifndef NETLOCK_PAGE_H
 #define NETLOCK_PAGE_H
 

@@ -58,7 +58,8 @@ static struct pending *slot_take(struct pendings *pendings)
     return slot;
 }
 
-/* generation in the upper half, index + 1 in the lower: never 0, which means nobody asked. */
+/* generation in the upper half, index + 1 in the lower: never 0, which means nobody
+ * asked. */
 static uint64_t next_ref(const struct pending *slot)
 {
     return ((slot->ref >> 32) + 1) << 32 | (slot->index + 1u);

@@ -1,11 +1,13 @@
 /* pending.h - what the server remembers of requests under way, to answer them.
  *
- * Two stages. A command that was proposed has a `struct pending` until its direct answer comes; the
- * command's `ref` finds it. If that answer is "waiting", a `struct waiting` remembers the request
- * until the wait ends; client and lock find it. Both belong to a connection's list as long as the
- * connection lives; a pending outlives it, since the answer still has to be dealt with.
+ * Two stages. A command that was proposed has a `struct pending` until its direct answer
+ * comes; the command's `ref` finds it. If that answer is "waiting", a `struct waiting`
+ * remembers the request until the wait ends; client and lock find it. Both belong to a
+ * connection's list as long as the connection lives; a pending outlives it, since the
+ * answer still has to be dealt with.
  *
- * A ref names a slot and its generation, so that no answer can reach the wrong request. */
+ * A ref names a slot and its generation, so that no answer can reach the wrong
+ * request. */
 #ifndef NETLOCK_PENDING_H
 #define NETLOCK_PENDING_H
 
@@ -32,8 +34,8 @@ enum pending_kind {
     PENDING_REQUEST = 1, /* answered by what the event says */
     PENDING_ATTACH,
     PENDING_CREATE,
-    PENDING_ATTACH_DEFAULT, /* the connection's default client, at its first use: nobody is told */
-    PENDING_ATTACH_IMPLICIT, /* before the request of a client that was not attached here */
+    PENDING_ATTACH_DEFAULT,  /* the default client at its first use: nobody is told */
+    PENDING_ATTACH_IMPLICIT, /* before the request of a client not attached here */
     PENDING_DETACH,
 };
 

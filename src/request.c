@@ -35,7 +35,8 @@ static uint64_t at_most(uint64_t ms, uint64_t max_ms)
     return ms < max_ms ? ms : max_ms;
 }
 
-/* Plain clients have no way to see what was granted: what looks like seconds is refused. */
+/* Plain clients have no way to see what was granted: what looks like seconds is
+ * refused. */
 static bool below_floor(uint32_t wire_ms,
                         const struct request_facts *facts,
                         const struct request_policy *policy)
@@ -57,8 +58,8 @@ static int lock_durations(const struct wire_request *request,
     if (below_floor(hold, facts, policy)) {
         return refuse_lock(ret_refusal, WIRE_DENY_INVALID, floor_text);
     }
-    /* A hold that ignores its client's end and never times out would stay for ever by mistake; on
-     * purpose one says so. */
+    /* A hold that ignores its client's end and never times out would stay for ever by
+     * mistake; on purpose one says so. */
     if (hold == 0 && request->lock_.drop == WIRE_DROP_IGNORE &&
         !policy->allow_ignore_without_timeout) {
         return refuse_lock(
@@ -104,7 +105,8 @@ static int refresh_to_command(const struct wire_request *request,
     }
     ret->type = FSM_CMD_REFRESH;
     ret->refresh.wait_ms = duration_of(request->refresh.wait_timeout_ms);
-    /* 0 goes on: the duration that the hold has, which was clamped when it was granted. */
+    /* 0 goes on: the duration that the hold has, which was clamped when it was
+     * granted. */
     ret->refresh.hold_ms = at_most(duration_of(hold), policy->lock_timeout_max_ms);
     ret->refresh.set_drop = request->refresh.set_drop;
     ret->refresh.drop =

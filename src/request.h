@@ -2,9 +2,9 @@
  *
  *     request_to_command(&request, &facts, &policy, &command, &refusal)
  *
- * Everything that depends on who asks (a plain client or one that said Hello) and on the operator's
- * policy is decided here: defaults, floors, clamps. What the lock table decides is not. Strings in
- * the command are those of the request and of the facts. */
+ * Everything that depends on who asks (a plain client or one that said Hello) and on the
+ * operator's policy is decided here: defaults, floors, clamps. What the lock table
+ * decides is not. Strings in the command are those of the request and of the facts. */
 #ifndef NETLOCK_REQUEST_H
 #define NETLOCK_REQUEST_H
 
@@ -18,8 +18,7 @@
 struct request_policy {
     uint64_t lock_timeout_default_ms;
     uint64_t lock_timeout_max_ms;
-    uint64_t
-        plain_lock_timeout_min_ms; /* clients that speak of "30" mean seconds: refuse loudly */
+    uint64_t plain_lock_timeout_min_ms; /* whoever says "30" means seconds: refused */
     bool allow_ignore_without_timeout;
 };
 
@@ -36,23 +35,26 @@ struct request_refusal {
     const char *text;      /* static: says what to do */
 };
 
-/* For requests that name a lock, and the questions to the lock table (LOCK, REFRESH, RELEASE, STATUS,
- * CHECK_TOKEN, LIST_*, FORCE_RELEASE). Returns 0, or -EINVAL with @ret_refusal. */
+/* For requests that name a lock, and the questions to the lock table (LOCK, REFRESH,
+ * RELEASE, STATUS, CHECK_TOKEN, LIST_*, FORCE_RELEASE). Returns 0, or -EINVAL with
+ * @ret_refusal. */
 int request_to_command(const struct wire_request *request,
                        const struct request_facts *facts,
                        const struct request_policy *policy,
                        struct fsm_command *ret,
                        struct request_refusal *ret_refusal);
 
-/* A ClientAttach; @secret_digest is of the secret that the client showed, empty if it showed none. */
+/* A ClientAttach; @secret_digest is of the secret that the client showed, empty if it
+ * showed none. */
 struct fsm_command request_to_attach(const struct wire_request *request,
                                      struct fsm_str secret_digest);
 
-/* Whether the request acts for a client, so that the client must be attached on the connection. A
- * status only looks. */
+/* Whether the request acts for a client, so that the client must be attached on the
+ * connection. A status only looks. */
 bool request_needs_client(enum wire_request_type type);
 
-/* Whether the request is about a lock and part of the plain protocol: it can be answered Denied. */
+/* Whether the request is about a lock and part of the plain protocol: it can be answered
+ * Denied. */
 bool request_deniable(enum wire_request_type type);
 
 /* Whether only a connection that said Hello may send it. */

@@ -76,8 +76,8 @@ static void on_due(uv_timer_t *timer)
     propose_detaches(timer->data);
 }
 
-/* What does not fit this turn goes into the next one at once; what has no room waits until the replica
- * has committed something, which is a turn too. */
+/* What does not fit this turn goes into the next one at once; what has no room waits
+ * until the replica has committed something, which is a turn too. */
 static void arm_due(struct server *server)
 {
     uint64_t now_ms = uv_now(server->loop);
@@ -90,8 +90,8 @@ static void arm_due(struct server *server)
     uv_timer_start(&server->due, on_due, next_ms > now_ms ? next_ms - now_ms : 0, 0);
 }
 
-/* Both handles are started before those of the raft node, so that libuv runs them after the node's:
- * what the node had to tell in this turn goes out in this turn. */
+/* Both handles are started before those of the raft node, so that libuv runs them after
+ * the node's: what the node had to tell in this turn goes out in this turn. */
 static void on_before_io(uv_prepare_t *prepare)
 {
     struct server *server = prepare->data;
@@ -120,8 +120,8 @@ static void close_sessions(struct server *server)
     }
 }
 
-/* What was asked and not answered has an unknown outcome: only the end of the connection says so
- * without saying something wrong. */
+/* What was asked and not answered has an unknown outcome: only the end of the connection
+ * says so without saying something wrong. */
 static void drop_clients(struct server *server)
 {
     liveness_clear(server->liveness);
@@ -400,7 +400,8 @@ static void start_handles(struct server *server)
     server->started = true;
 }
 
-/* A port 0 became a real one; others can be told that only if the operator did not say better. */
+/* A port 0 became a real one; others can be told that only if the operator did not say
+ * better. */
 static void find_client_address(struct server *server)
 {
     const struct config *config = server->config;

@@ -6,10 +6,10 @@
  *     server_stop(server, on_stopped, arg)                     also after a failed start
  *     server_free(server)                                      once stopped
  *
- * The way of a request: conn (bytes to frames) - wire (frame to request) - session (order, who asks
- * for whom) - request (request to command) - replica; the events that come back go through delivery
- * to answer (event to response) and out. Everything runs on the loop's thread; two servers may share
- * a loop. */
+ * The way of a request: conn (bytes to frames) - wire (frame to request) - session
+ * (order, who asks for whom) - request (request to command) - replica; the events that
+ * come back go through delivery to answer (event to response) and out. Everything runs on
+ * the loop's thread; two servers may share a loop. */
 #ifndef NETLOCK_SERVER_H
 #define NETLOCK_SERVER_H
 
@@ -30,7 +30,8 @@ struct server_host {
     void (*fatal)(void *arg, const char *what);
 };
 
-/* @config and @log are borrowed. Returns 0, or a negative errno and one line in @ret_error. */
+/* @config and @log are borrowed. Returns 0, or a negative errno and one line in
+ * @ret_error. */
 int server_new(struct server **ret,
                uv_loop_t *loop,
                const struct config *config,
@@ -40,8 +41,8 @@ int server_new(struct server **ret,
 
 int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
 
-/* Stop accepting, hand leadership over, close clients, close the node and the handles, in this order;
- * then @on_stopped. A second call only replaces the callback. */
+/* Stop accepting, hand leadership over, close clients, close the node and the handles, in
+ * this order; then @on_stopped. A second call only replaces the callback. */
 void server_stop(struct server *server, void (*on_stopped)(void *arg), void *arg);
 
 void server_free(struct server *server);

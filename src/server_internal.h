@@ -1,5 +1,6 @@
-/* server_internal.h - what the files of the server share: server.c owns it, session.c works for one
- * connection, delivery.c brings events back, node_info.c describes the node. */
+/* server_internal.h - what the files of the server share: server.c owns it, session.c
+ * works for one connection, delivery.c brings events back, node_info.c describes the
+ * node. */
 #ifndef NETLOCK_SERVER_INTERNAL_H
 #define NETLOCK_SERVER_INTERNAL_H
 
@@ -88,8 +89,8 @@ void delivery_on_event(struct server *server,
                        const struct fsm_event *event,
                        const struct replica_position *at);
 
-/* node_info.c: what this node says of itself and the cluster. Strings and members of the response
- * live in @info. */
+/* node_info.c: what this node says of itself and the cluster. Strings and members of the
+ * response live in @info. */
 struct node_info {
     struct raft_node_status status;
     struct wire_member members[RAFT_NODE_MEMBERS_MAX];

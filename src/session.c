@@ -1,5 +1,5 @@
-/* The life of a session: opening, sending, waiting, leaving. What it does with requests is in
- * session_request.c. */
+/* The life of a session: opening, sending, waiting, leaving. What it does with requests
+ * is in session_request.c. */
 #include "session.h"
 
 #include <assert.h>

@@ -1,12 +1,15 @@
-/* session.h - one connection as the protocol sees it: for whom it acts, and in which order.
+/* session.h - one connection as the protocol sees it: for whom it acts, and in which
+ * order.
  *
- * Order. Requests of a connection are handled, and answered, in the order in which they came. Commands
- * about locks may be under way together; attach, detach, create and lists are barriers: nothing behind
- * them is looked at before they are answered. What is answered here, without the log, waits until no
- * command is under way, so that no answer overtakes another.
+ * Order. Requests of a connection are handled, and answered, in the order in which they
+ * came. Commands about locks may be under way together; attach, detach, create and lists
+ * are barriers: nothing behind them is looked at before they are answered. What is
+ * answered here, without the log, waits until no command is under way, so that no answer
+ * overtakes another.
  *
- * A frame that cannot be handled yet stays in the conn (CONN_LATER) and is looked at again from the
- * start when what it needs has come; so no request is ever half-handled. */
+ * A frame that cannot be handled yet stays in the conn (CONN_LATER) and is looked at
+ * again from the start when what it needs has come; so no request is ever
+ * half-handled. */
 #ifndef NETLOCK_SESSION_H
 #define NETLOCK_SESSION_H
 
@@ -63,8 +66,8 @@ void session_open(struct server *server,
                   const struct sockaddr_storage *peer,
                   struct address_count *address);
 
-/* Send; on a connection that leaves nothing is sent. Returns 0, or -EMSGSIZE if the response does not
- * fit a frame: nothing was sent. */
+/* Send; on a connection that leaves nothing is sent. Returns 0, or -EMSGSIZE if the
+ * response does not fit a frame: nothing was sent. */
 int session_send(struct session *session, struct wire_response *response);
 
 /* A refusal of a request that names no lock: Error, or the end of a plain connection. */
@@ -80,7 +83,8 @@ void session_answered(struct session *session);
 /* There may be room in the replica again. */
 void session_retry(struct session *session);
 
-/* Forget the session and close its connection: at once, or when what is queued has been sent. */
+/* Forget the session and close its connection: at once, or when what is queued has been
+ * sent. */
 void session_close(struct session *session, enum session_gone gone);
 void session_finish(struct session *session, enum session_gone gone);
 

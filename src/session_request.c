@@ -39,7 +39,8 @@ static void draw_id(char out[static SESSION_DEFAULT_ID_BYTES])
     }
 }
 
-/* The log and every replica know the digest only: who reads them cannot attach the client. */
+/* The log and every replica know the digest only: who reads them cannot attach the
+ * client. */
 static struct fsm_str
 digest_secret(const void *secret, size_t len, char out[static DIGEST_BYTES])
 {
@@ -116,7 +117,8 @@ static enum session_need hang_up(struct session *session)
     return SESSION_NEEDS_NOTHING;
 }
 
-/* Denied where a lock is asked for; Error for those who know it; else only the end is left. */
+/* Denied where a lock is asked for; Error for those who know it; else only the end is
+ * left. */
 static enum session_need refuse(struct session *session,
                                 const struct wire_request *request,
                                 const struct request_refusal *refusal)
@@ -184,7 +186,8 @@ static enum session_need answer_not_leader(struct session *session,
 
 /* ---- proposing ---- */
 
-/* No room: a client that knows BUSY is told when nothing else is under way; the others wait. */
+/* No room: a client that knows BUSY is told when nothing else is under way; the others
+ * wait. */
 static enum session_need busy(struct session *session, const struct wire_request *request)
 {
     if (!session->hello || !quiet(session)) {
@@ -272,10 +275,10 @@ static bool too_many_clients(const struct session *session)
 static const char too_many_clients_text[] =
     "too many clients on one connection; open another";
 
-/* Attach the client of a request that needs it. The default client goes into the same batch as the
- * request: nobody else knows its id, so nothing can refuse it. Another one has to be waited for.
- * Returns SESSION_NEEDS_NOTHING with *@ret_attached true when the request can go on; else it is dealt
- * with, or put off. */
+/* Attach the client of a request that needs it. The default client goes into the same
+ * batch as the request: nobody else knows its id, so nothing can refuse it. Another one
+ * has to be waited for. Returns SESSION_NEEDS_NOTHING with *@ret_attached true when the
+ * request can go on; else it is dealt with, or put off. */
 static enum session_need attach_unasked(struct session *session,
                                         const struct wire_request *request,
                                         struct fsm_str client,
@@ -450,7 +453,8 @@ static enum session_need handle_detach(struct session *session,
         }
         return need;
     }
-    /* There are other connections, or it was not attached: nothing that the log must know. */
+    /* There are other connections, or it was not attached: nothing that the log must
+     * know. */
     struct wire_response response = {
         .type = WIRE_RESP_DETACH, .key = request->key, .client = wire_str_of_fsm(client)};
     need = answer(session, &response);
@@ -471,7 +475,8 @@ static enum session_need handle_default_id(struct session *session,
     return answer(session, &response);
 }
 
-/* The default client is attached to its connection by nature, also before its first use. */
+/* The default client is attached to its connection by nature, also before its first
+ * use. */
 static enum session_need handle_attached_ids(struct session *session,
                                              const struct wire_request *request)
 {

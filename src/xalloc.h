@@ -1,5 +1,6 @@
-/* xalloc.h - memory of the server. Out of memory aborts: a leader that forgot a client would break
- * promises, and libraft cannot cope with it either. What a client can make grow is bounded. */
+/* xalloc.h - memory of the server. Out of memory aborts: a leader that forgot a client
+ * would break promises, and libraft cannot cope with it either. What a client can make
+ * grow is bounded. */
 #ifndef NETLOCK_XALLOC_H
 #define NETLOCK_XALLOC_H
 

@@ -27,7 +27,14 @@ static uint64_t now_ms(void)
 
 static void turn(struct fixture *fixture)
 {
-    uv_run(&fixture->loop, UV_RUN_NOWAIT);
+    struct fixture *one = fixture;
+
+    do {
+        if (!one->stopped) {
+            uv_run(&one->loop, UV_RUN_NOWAIT);
+        }
+        one = one->next;
+    } while (one != NULL && one != fixture);
     usleep(100);
 }
 
@@ -49,31 +56,54 @@ static void on_fatal(void *arg, const char *what)
     abort();
 }
 
-static int free_port(void)
+void fixture_free_ports(int *ret_ports, size_t count)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof(address);
+    int fds[16];
 
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
+    assert_true(count <= sizeof(fds) / sizeof(fds[0]));
+    for (size_t i = 0; i < count; i++) {
+        struct sockaddr_in address = {.sin_family = AF_INET};
+        socklen_t len = sizeof(address);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_true(fds[i] >= 0);
+        assert_int_equal(bind(fds[i], (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(getsockname(fds[i], (struct sockaddr *)&address, &len), 0);
+        ret_ports[i] = ntohs(address.sin_port);
+    }
+    for (size_t i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+}
+
+static bool names_members(const char *const *flags)
+{
+    for (; flags != NULL && *flags != NULL; flags++) {
+        if (strcmp(*flags, "--member") == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void configure(struct fixture *fixture, const char *const *flags)
 {
     char peer_listen[32];
     char error[CONFIG_ERROR_BYTES];
-    const char *argv[FLAGS_MAX] = {"netlockd",  "--data-dir",  fixture->dir,
-                                   "--listen",  "127.0.0.1:0", "--peer-listen",
-                                   peer_listen, "--log-level", "error"};
-    int argc = 9;
+    const char *argv[FLAGS_MAX] = {"netlockd", "--data-dir", fixture->dir, "--log-level",
+                                   "error"};
+    int argc = 5;
+    int port;
     enum config_action action;
 
-    snprintf(peer_listen, sizeof(peer_listen), "127.0.0.1:%d", free_port());
+    if (!names_members(flags)) {
+        fixture_free_ports(&port, 1);
+        snprintf(peer_listen, sizeof(peer_listen), "127.0.0.1:%d", port);
+        argv[argc++] = "--listen";
+        argv[argc++] = "127.0.0.1:0";
+        argv[argc++] = "--peer-listen";
+        argv[argc++] = peer_listen;
+    }
     for (; flags != NULL && *flags != NULL; flags++) {
         assert_true(argc < FLAGS_MAX - 1);
         argv[argc++] = *flags;
@@ -84,7 +114,7 @@ static void configure(struct fixture *fixture, const char *const *flags)
     }
 }
 
-static bool serves(struct fixture *fixture)
+bool fixture_serves(struct fixture *fixture)
 {
     struct peer peer;
 
@@ -116,7 +146,7 @@ void fixture_start(struct fixture *fixture, const char *const *flags)
         fail_msg("%s", error);
     }
     uint64_t end_ms = now_ms() + PATIENCE_MS;
-    while (fixture->config.members_count == 1 && !serves(fixture)) {
+    while (fixture->config.members_count == 1 && !fixture_serves(fixture)) {
         assert_true(now_ms() < end_ms);
     }
 }

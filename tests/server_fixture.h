@@ -1,5 +1,6 @@
-/* server_fixture.h - a real single-node server in this process, and peers that talk to it over
- * loopback. Client and server share one thread: whatever waits for an answer turns the loop. */
+/* server_fixture.h - a real single-node server in this process, and peers that talk to it
+ * over loopback. Client and server share one thread: whatever waits for an answer turns
+ * the loop. */
 #ifndef NETLOCK_SERVER_FIXTURE_H
 #define NETLOCK_SERVER_FIXTURE_H
 
@@ -23,11 +24,18 @@ struct fixture {
     struct server *server;
     char dir[64];
     bool stopped;
+    struct fixture *next; /* another one, turned along with this one; may be a ring */
 };
 
-/* @flags are further flags of netlockd, NULL at the end; may be NULL. The node serves on return,
- * unless the flags name other members. */
+/* @flags are further flags of netlockd, NULL at the end; may be NULL. The node serves on
+ * return, unless the flags name other members. */
 void fixture_start(struct fixture *fixture, const char *const *flags);
+
+/* Different ports that nobody listened on just now. */
+void fixture_free_ports(int *ret_ports, size_t count);
+
+/* What the node says of itself. */
+bool fixture_serves(struct fixture *fixture);
 
 /* As netlockd on SIGTERM; asserts that nothing is left on the loop. */
 void fixture_stop(struct fixture *fixture);

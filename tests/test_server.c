@@ -1,5 +1,5 @@
-/* Locks over real connections to a real single node: what each request is answered, and in which
- * order. */
+/* Locks over real connections to a real single node: what each request is answered, and
+ * in which order. */
 #include "server_fixture.h"
 
 #include <stdio.h>
@@ -576,7 +576,8 @@ static void lists_show_locks_and_clients_page_by_page(void **state)
     peer_close(&peer);
 }
 
-/* 1000 locks with the longest names are more than a frame: the page gets shorter, nothing is lost. */
+/* 1000 locks with the longest names are more than a frame: the page gets shorter, nothing
+ * is lost. */
 static void page_that_does_not_fit_a_frame_is_cut(void **state)
 {
     struct peer peer;

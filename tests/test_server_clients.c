@@ -1,5 +1,5 @@
-/* Clients and their connections: attach, secrets, epochs, and what happens to holds and waits when a
- * connection ends. */
+/* Clients and their connections: attach, secrets, epochs, and what happens to holds and
+ * waits when a connection ends. */
 #include "server_fixture.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What a stranger, a slow or a broken peer can do to a server: be refused, and nothing else. Each test
- * starts its server with the limits that it reaches. */
+/* What a stranger, a slow or a broken peer can do to a server: be refused, and nothing
+ * else. Each test starts its server with the limits that it reaches. */
 #include "server_fixture.h"
 
 #include <stdio.h>
@@ -287,44 +287,7 @@ static void limits_of_the_cluster_are_named(void **state)
     fixture_stop(&fixture);
 }
 
-/* ---- a node that does not serve ---- */
-
-static void node_without_a_majority_sends_clients_away(void **state)
-{
-    static const char *const flags[] = {"--member",  "1 127.0.0.1:19 127.0.0.1:20",
-                                        "--member",  "2 127.0.0.1:21 127.0.0.1:22",
-                                        "--member",  "3 127.0.0.1:23 127.0.0.1:24",
-                                        "--node-id", "1",
-                                        "--cluster", "c",
-                                        NULL};
-    struct fixture fixture;
-    struct peer hello;
-    struct peer plain;
-    struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS};
-
-    (void)state;
-    fixture_start(&fixture, flags);
-    peer_open(&hello, &fixture);
-    peer_open(&plain, &fixture);
-    struct wire_response greeting = peer_hello(&hello, 0);
-    assert_false(greeting.hello.leader);
-    assert_int_equal(greeting.hello.members_count, 3);
-    assert_str(greeting.hello.members[1].client_address, "127.0.0.1:22");
-    send_lock(&hello, "k", "", "a");
-    send_lock(&plain, "k", "", "a");
-
-    struct wire_response error = peer_expect(&hello, WIRE_RESP_ERROR);
-    assert_int_equal(error.error.code, WIRE_ERROR_NOT_LEADER);
-    assert_in_range(error.error.retry_after_ms, 10, 50);
-    assert_str(error.key, "k");
-    peer_expect_end(&plain);
-    peer_send(&hello, &status);
-    assert_true(peer_expect(&hello, WIRE_RESP_CLUSTER_STATUS).cluster_status.role !=
-                WIRE_ROLE_SERVING);
-    peer_close(&hello);
-    peer_close(&plain);
-    fixture_stop(&fixture);
-}
+/* ---- life ---- */
 
 static void stopping_closes_clients(void **state)
 {
@@ -369,7 +332,6 @@ int main(void)
         cmocka_unit_test(connections_of_one_address_are_limited),
         cmocka_unit_test(clients_of_one_connection_are_limited),
         cmocka_unit_test(limits_of_the_cluster_are_named),
-        cmocka_unit_test(node_without_a_majority_sends_clients_away),
         cmocka_unit_test(stopping_closes_clients),
         cmocka_unit_test(two_servers_share_a_process),
     };
