@@ -19,7 +19,8 @@
  * Roles. libraft has no callback for a change of leadership: replica_flush() compares state and term
  * at every call. On becoming leader it proposes an epoch entry of its own and serves nothing until
  * that is applied. On losing leadership (also: term changed in between) it drops the open batch,
- * forgets what is in flight (outcome unknown), and tells the host, which closes all clients.
+ * forgets what is in flight (outcome unknown) and what the host was not told yet, and tells the
+ * host, which closes all clients.
  *
  * Time. While a deadline is pending in the lock table, the leader proposes a tick when it is due and
  * at least once per tick_interval_ms; none when nothing is pending.
@@ -53,7 +54,7 @@ enum replica_role {
 struct replica_position {
     uint64_t index;
     uint64_t term;
-    uint64_t cluster_ms;
+    uint64_t cluster_ms; /* the table's time after the entry: never falls */
 };
 
 struct replica_config {
@@ -91,6 +92,7 @@ void replica_set_raft(struct replica *replica, struct raft *raft);
 int replica_propose(struct replica *replica, const struct fsm_command *command);
 
 /* Notice role changes, hand events to the host, close and submit the open batch, propose due ticks.
+ * A batch that libraft refuses (disks full, leadership being transferred) is kept and tried again.
  * @mono_ms: steady time now, never falling. */
 void replica_flush(struct replica *replica, uint64_t mono_ms);
 
