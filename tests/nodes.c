@@ -41,6 +41,9 @@ static void on_log(void *arg, int level, const char *message)
 {
     struct host *host = arg;
 
+    if (strstr(message, "start persisting snapshot") != NULL) {
+        host->got_snapshot = true;
+    }
     if (level >= 1 && host->lines_count < LINES_MAX) {
         snprintf(host->lines[host->lines_count++], sizeof host->lines[0], "%s", message);
     }
@@ -187,6 +190,7 @@ struct raft_node_config node_config(struct fixture *f, int i)
         .timing = raft_node_timing_from_lease(LEASE_MS),
         .snapshot_threshold = f->snapshot_threshold,
         .snapshot_trailing = f->snapshot_trailing,
+        .trace = f->trace,
         .replica = {.hash_seed = 7,
                     .settings = {.reattach_grace_ms = 10000,
                                  .clients_max = 1000,

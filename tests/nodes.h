@@ -24,6 +24,7 @@ struct host {
     bool closed;
     char lines[LINES_MAX][300];
     unsigned lines_count;
+    bool got_snapshot; /* from a peer; known only with trace */
 };
 
 struct fixture {
@@ -34,6 +35,7 @@ struct fixture {
     size_t members_count;
     uint32_t snapshot_threshold;
     uint32_t snapshot_trailing;
+    bool trace;
     struct host hosts[NODES];
     uint64_t refs;
 };
