@@ -227,7 +227,6 @@ static void drop_frame(struct fake *fake, int n)
     fake->in_len -= (size_t)n;
 }
 
-/* The strings of a request may point into `in`: the frame before is dropped only now. */
 static int next_message(struct world *world, struct fake *fake)
 {
     for (int i = 0; i < WAIT_TURNS_MAX; i++) {
@@ -240,21 +239,21 @@ static int next_message(struct world *world, struct fake *fake)
     return 0;
 }
 
-static void copy_strings(struct fake *fake)
+/* Strings of a decoded request may point into its frame, which drop_frame() moves. */
+static void copy_string(char out[static WIRE_NAME_BYTES_MAX + 1], struct wire_str *str)
 {
-    /* wire_decode_request() lets strings point into the payload, which drop_frame() moves. */
-    static const size_t max = WIRE_NAME_BYTES_MAX + 1;
-    struct wire_str *strings[] = {&fake->request.client, &fake->request.lock};
-    static char copies[FAKE_SERVERS * 2][WIRE_NAME_BYTES_MAX + 1];
-    static size_t next;
-    for (size_t i = 0; i < 2; i++) {
-        char *copy = copies[next++ % (FAKE_SERVERS * 2)];
-        assert_true(strings[i]->len < max);
-        if (strings[i]->len > 0)
-            memcpy(copy, strings[i]->data, strings[i]->len);
-        copy[strings[i]->len] = 0;
-        strings[i]->data = copy;
-    }
+    assert_true(str->len <= WIRE_NAME_BYTES_MAX);
+    if (str->len > 0)
+        memcpy(out, str->data, str->len);
+    out[str->len] = 0;
+    str->data = out;
+}
+
+static void take_request(struct fake *fake, int n)
+{
+    copy_string(fake->client, &fake->request.client);
+    copy_string(fake->lock, &fake->request.lock);
+    drop_frame(fake, n);
 }
 
 const struct wire_request *
@@ -262,8 +261,7 @@ fake_expect(struct world *world, struct fake *fake, enum wire_request_type type)
 {
     int n = next_message(world, fake);
     assert_true(n > 0);
-    copy_strings(fake);
-    drop_frame(fake, n);
+    take_request(fake, n);
     assert_int_equal(fake->request.type, type);
     return &fake->request;
 }
@@ -279,8 +277,7 @@ void fake_serve(struct world *world,
     }
     int n = 0;
     while (fake->fd >= 0 && (n = next_request(fake)) > 0) {
-        copy_strings(fake);
-        drop_frame(fake, n);
+        take_request(fake, n);
         answer(world, fake);
     }
     if (n < 0)
@@ -469,4 +466,53 @@ void fake_error(struct world *world,
                                                .leader_address = fake_str(leader),
                                                .retry_after_ms = retry_after_ms}},
               false);
+}
+
+struct wire_claim fake_claim(uint64_t token, uint32_t remaining_ms, enum wire_drop drop)
+{
+    return (struct wire_claim){
+        .client = fake_str("tester"),
+        .lock = fake_str("job"),
+        .token = token,
+        .drop = drop,
+        .remaining_ms = remaining_ms,
+        .lock_timeout_ms = remaining_ms,
+        .limit = 1,
+    };
+}
+
+/* ---- both together ------------------------------------------------------------------- */
+
+void world_lock(struct world *world,
+                const char *name,
+                const struct netlock_lock_options *options)
+{
+    assert_int_equal(
+        netlock_lock_async(world->nl, name, options, world_done, &world->result[0]), 0);
+}
+
+struct world *world_holding(const struct netlock_options *options,
+                            uint32_t lock_timeout_ms,
+                            enum netlock_drop drop,
+                            uint32_t grace_ms)
+{
+    struct world *world = world_new(options);
+    struct fake *fake = &world->server[0];
+    fake->grace_ms = grace_ms;
+    fake_greet(world, fake, NULL, 0);
+    struct netlock_lock_options how = {.lock_timeout_ms = lock_timeout_ms, .drop = drop};
+    world_lock(world, "job", &how);
+    fake_expect(world, fake, WIRE_REQ_LOCK);
+    fake_grant(world, fake, "job", 7, lock_timeout_ms, (enum wire_drop)drop);
+    world_wait(world, &world->result[0]);
+    assert_int_equal(world->result[0].rv, 0);
+    world->result[0] = (struct fake_result){0};
+    return world;
+}
+
+void world_isolate(struct world *world)
+{
+    fake_refuse_connections(&world->server[0]);
+    fake_close(&world->server[0]);
+    world_until_down(world);
 }

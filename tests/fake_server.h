@@ -25,7 +25,9 @@ struct fake {
     uint8_t in[65536];
     size_t in_len;
     struct wire_arena arena;
-    struct wire_request request; /* the last one; its strings live until the next */
+    struct wire_request
+        request; /* the last one; only its client and lock are kept as text */
+    char client[WIRE_NAME_BYTES_MAX + 1], lock[WIRE_NAME_BYTES_MAX + 1];
     char key[WIRE_KEY_BYTES_MAX + 1];
     uint32_t grace_ms; /* granted in Hello, and after a leader change */
 };
@@ -60,7 +62,20 @@ struct world {
 /* Open a client of the fake servers. @options: `servers` NULL means the first only; flags, callback
  * and clock are set here. */
 struct world *world_new(const struct netlock_options *options);
+/* The same, connected to the first server, which grants @grace_ms, and holding "job" with token 7,
+ * asked for just now. */
+struct world *world_holding(const struct netlock_options *options,
+                            uint32_t lock_timeout_ms,
+                            enum netlock_drop drop,
+                            uint32_t grace_ms);
 void world_free(struct world *world);
+
+/* netlock_lock_async() with the first result. */
+void world_lock(struct world *world,
+                const char *name,
+                const struct netlock_lock_options *options);
+/* The first server is gone and nobody listens there. */
+void world_isolate(struct world *world);
 
 /* Let time pass, and the client notice it. */
 void world_advance(struct world *world, uint64_t ms);
@@ -139,5 +154,7 @@ void fake_error(struct world *world,
                 const char *leader,
                 uint32_t retry_after_ms);
 struct wire_str fake_str(const char *text);
+/* The cluster's view of a hold of "job"; its lock timeout is what remains. */
+struct wire_claim fake_claim(uint64_t token, uint32_t remaining_ms, enum wire_drop drop);
 
 #endif

@@ -410,7 +410,7 @@ struct member {
     unsigned number;
 };
 
-/* Two clients compete for two locks; the threads of one client take turns by EALREADY. */
+/* Two clients compete for each lock, and each of them has four threads. */
 static void *run_member(void *arg)
 {
     struct member *member = arg;
