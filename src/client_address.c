@@ -27,7 +27,9 @@ int client_server_parse(struct client_server *ret, const char *text, size_t len)
     const char *port = DEFAULT_PORT;
     size_t port_len = strlen(DEFAULT_PORT);
     const char *colon = NULL;
-    if (len > 0 && text[0] == '[') {
+    if (len == 0)
+        return -EINVAL; /* @text may be null then */
+    if (text[0] == '[') {
         const char *end = memchr(text, ']', len);
         if (end == NULL)
             return -EINVAL;
