@@ -249,8 +249,9 @@ static void superseded_connection_can_no_longer_act(void **state)
     assert_int_equal(attached.attach.claims_count, 1);
 
     send_request(&old, WIRE_REQ_RELEASE, "c", "a");
-    assert_int_equal(peer_expect(&old, WIRE_RESP_DENIED).denied.reason,
-                     WIRE_DENY_STALE_EPOCH);
+    struct wire_response denied = peer_expect(&old, WIRE_RESP_DENIED);
+    assert_int_equal(denied.denied.reason, WIRE_DENY_STALE_EPOCH);
+    assert_int_equal(denied.position.index, 0); /* the log was not asked */
     peer_send(&old, &first);
     assert_int_equal(peer_expect(&old, WIRE_RESP_ERROR).error.code,
                      WIRE_ERROR_STALE_EPOCH);
@@ -261,6 +262,30 @@ static void superseded_connection_can_no_longer_act(void **state)
     send_request(&new, WIRE_REQ_RELEASE, "c", "a");
     assert_int_equal(peer_expect(&new, WIRE_RESP_RELEASE).release.result, WIRE_RELEASED);
     peer_close(&new);
+}
+
+static void request_behind_an_attach_acts_under_its_epoch(void **state)
+{
+    struct peer peer;
+    struct wire_request first = supersede("c", 1);
+    struct wire_request second = supersede("c", 2);
+    struct wire_request lock = {.type = WIRE_REQ_LOCK,
+                                .client = str("c"),
+                                .lock = str("a"),
+                                .lock_ = {.limit = 1}};
+    struct wire_buf both = {0};
+
+    peer_open(&peer, *state);
+    peer_send(&peer, &first);
+    peer_expect(&peer, WIRE_RESP_ATTACH);
+    assert_int_equal(wire_encode_request(&both, &second), 0);
+    assert_int_equal(wire_encode_request(&both, &lock), 0);
+    peer_send_bytes(&peer, both.data, both.len);
+    free(both.data);
+
+    peer_expect(&peer, WIRE_RESP_ATTACH);
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    peer_close(&peer);
 }
 
 /* ---- the end of connections ---- */
@@ -566,6 +591,7 @@ int main(void)
         TEST(created_client_needs_its_secret),
         TEST(plain_created_client_has_no_secret),
         TEST(superseded_connection_can_no_longer_act),
+        TEST(request_behind_an_attach_acts_under_its_epoch),
         TEST(closing_frees_holds_and_grants_the_next),
         TEST(closing_takes_the_waits_out_of_the_queue),
         TEST(hold_that_ignores_the_drop_stays),
