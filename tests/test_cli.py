@@ -7,16 +7,19 @@
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from procs import Cluster, Port, Suite, wait_until  # noqa: E402
+from procs import HOST, Cluster, Port, Suite, wait_until  # noqa: E402
 
 CONFLICT, USAGE, UNAVAILABLE, DENIED, LOST = 1, 64, 69, 77, 79
 ONE = None  # the single node that most tests share
@@ -31,7 +34,8 @@ class Holder:
 
     def __init__(self, name, *options, cluster=None, command=("sh", "-c", "echo started; exec cat")):
         cluster = cluster or ONE
-        self.process = cluster.spawn("run", *options, name, "--", *command)
+        # As a job of its own: what it might do to its process group must not hit this test.
+        self.process = cluster.spawn("run", *options, name, "--", *command, process_group=0)
         line = self.process.stdout.readline()
         assert line == "started\n", (line, self.process.stderr.read() if not line else "")
 
@@ -119,6 +123,7 @@ def nonblock_with_verbose_says_why():
 def conflict_exit_code_can_be_chosen():
     with Holder("code"):
         expect(ONE.netlock("run", "-n", "-E", "33", "code", "--", "true"), 33)
+        expect(ONE.netlock("run", "-v", "-n", "-E", "35", "code", "--", "true"), 35)
         expect(ONE.netlock("run", "-w", "100ms", "-E", "34", "code", "--", "true"), 34)
 
 
@@ -238,14 +243,18 @@ def signals_are_forwarded_to_the_whole_group():
 
 @test
 def signals_that_netlock_was_told_to_ignore_stay_ignored():
-    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh",
-               *ONE.command("run", "nohup", "--", "sh", "-c", "echo started; exec cat")]
-    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          env=ONE.environment()) as process:
-        assert process.stdout.readline() == "started\n"
-        process.send_signal(signal.SIGHUP)
-        process.stdin.close()
-        assert process.wait(30) == 0
+    with Holder("nohup") as holder:
+        command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh",
+                   *ONE.command("run", "nohup", "--", "sh", "-c", "kill -HUP $$; echo ran")]
+        with subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, env=ONE.environment()) as waiter:
+            wait_queued("nohup")
+            waiter.send_signal(signal.SIGHUP)
+            waiter.send_signal(signal.SIGUSR1)  # passed on to the command, and there is none yet
+            time.sleep(0.2)
+            assert holder.end() == 0
+            out, _ = waiter.communicate(timeout=30)
+            expect_same((waiter.returncode, out), (0, "ran\n"))
 
 
 @test
@@ -544,7 +553,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def expect(self, text, timeout=15):
-        """Read until @text has come; forget everything up to it."""
+        """Read until @text has come; forget everything up to it, and return what came before."""
         end = time.monotonic() + timeout
         while text not in self.seen:
             ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
@@ -555,7 +564,8 @@ class Terminal:
             if not more:
                 raise AssertionError(f"no {text!r} on the terminal, but {self.seen!r}")
             self.seen += more.decode(errors="replace")
-        self.seen = self.seen.split(text, 1)[1]
+        before, self.seen = self.seen.split(text, 1)
+        return before
 
     def end(self, timeout=15):
         """The wait status of the command."""
@@ -574,9 +584,12 @@ class Terminal:
 
 @test
 def command_has_the_terminal_and_its_keys():
-    terminal = Terminal(*ONE.command("run", "tty", "--", "sh", "-c", "echo started; exec cat"))
+    script = "set -- $(cat /proc/$$/stat); echo group $5 has it: $8; exec cat"
+    terminal = Terminal(*ONE.command("run", "tty", "--", "sh", "-c", script))
     try:
-        terminal.expect("started")
+        terminal.expect("group ")
+        group, foreground = terminal.expect("\r\n").split(" has it: ")
+        expect_same(foreground, group)
         terminal.type("typed\n")
         terminal.expect("typed\r\ntyped\r\n")
         terminal.type("\x03")
@@ -616,20 +629,23 @@ def a_stopped_job_goes_on_in_the_foreground():
 
 
 @test
-def a_job_stopped_for_longer_than_its_ttl_is_killed_when_continued():
+def a_job_stopped_for_longer_than_its_ttl_is_killed_and_never_continued():
+    path = os.path.join(SCRATCH, "asleep")
     terminal = Terminal("bash", "--norc", "--noediting", "-i")
     try:
         terminal.expect("ready> ")
         terminal.type(" ".join(ONE.command("run", "--ttl", "1s", "asleep", "--", "sh", "-c")) +
-                      " 'echo started; cat; echo not reached'\n")
-        terminal.expect("\nstarted")
-        stop(terminal)
+                      f" 'while :; do echo >>{path}; done'\n")
+        wait_until(lambda: os.path.exists(path), 15, "the command writes")
+        terminal.type("\x1a")
         terminal.expect("Stopped")
         terminal.expect("ready> ")
         expect(ONE.netlock("run", "-w", "20", "asleep", "--", "true"), 0)
+        written = os.path.getsize(path)
         terminal.type("fg\n")
         terminal.expect("lock is lost")
         terminal.expect("ready> ")
+        expect_same(os.path.getsize(path), written)
         terminal.type("echo status $?; exit 0\n")
         terminal.expect("status 79\r\n")
         terminal.end()
@@ -698,6 +714,53 @@ def cluster_status_shows_and_verifies_every_node():
         run = cluster.netlock("cluster", "status", "--verify")
         expect(run, 0, out="EQUAL: 2 of 3 nodes")
         assert "unreachable" in run.stdout
+
+
+class LyingNode:
+    """Passes connections on to a node, and changes the state hash in what it answers."""
+
+    # checkpoint_index = 13 (varint) and checkpoint_hash = 14 (fixed64) of ClusterStatusResponse
+    HASH = re.compile(rb"(\x68[\x80-\xff]*[\x00-\x7f]\x71)(.)", re.DOTALL)
+
+    def __init__(self, address):
+        self.listener = socket.create_server((HOST, 0))
+        self.address = "%s:%d" % self.listener.getsockname()
+        self.node = tuple(address.split(":"))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            node = socket.create_connection(self.node)
+            for source, sink in ((client, node), (node, client)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(self.HASH.sub(lambda m: m[1] + bytes([m[2][0] ^ 1]), data))
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one side is gone, and the other notices
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@test
+def a_node_with_another_state_is_found_out():
+    with Cluster(nodes=3, build=BUILD) as cluster:
+        cluster.start()
+        follower = next(number for number in (1, 2, 3) if number != cluster.leader())
+        liar = LyingNode(cluster.address(follower))
+        run = cluster.netlock("--servers", liar.address, "cluster", "status", "--verify")
+        liar.close()
+        expect(run, 1, out="DIFFERENT")
+        expect(cluster.netlock("cluster", "status", "--verify"), 0, out="EQUAL")
 
 
 @test
