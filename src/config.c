@@ -124,6 +124,7 @@ static const struct config defaults = {
     .clients_per_connection_max = 1000,
     .pending_per_connection_max = 256,
     .output_bytes_max = 1048576,
+    .commands_waiting_max = 65536,
     .clients_max = 100000,
     .claims_max = 1000000,
     .claims_per_client_max = 10000,

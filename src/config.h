@@ -73,6 +73,7 @@ struct config {
     uint64_t clients_per_connection_max;
     uint64_t pending_per_connection_max;
     uint64_t output_bytes_max;
+    uint64_t commands_waiting_max;
     uint64_t clients_max;
     uint64_t claims_max;
     uint64_t claims_per_client_max;

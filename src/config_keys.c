@@ -11,7 +11,7 @@
     offsetof(struct config, member), sizeof(((struct config *)0)->member)
 static const uint64_t timeout_max_ms = UINT32_MAX - 1; /* the wire has 32 bits */
 
-const struct config_key config_keys[CONFIG_KEYS_COUNT] = {
+const struct config_key config_keys[] = {
     {"node-id", KIND_NUMBER, FIELD(node_id), 1, INT64_MAX, false, "1",
      "number of this node"},
     {"cluster", KIND_TEXT, FIELD(cluster), 1, 0, false, "local", "name of the cluster"},
@@ -54,6 +54,8 @@ const struct config_key config_keys[CONFIG_KEYS_COUNT] = {
      65536, false, "256", "unanswered requests; then it is not read"},
     {"output-bytes-max", KIND_NUMBER, FIELD(output_bytes_max), 65536, 1 << 30, false,
      "1048576", "unread answers; then it is closed"},
+    {"commands-waiting-max", KIND_NUMBER, FIELD(commands_waiting_max), 1, 1000000, false,
+     "65536", "for the log; then clients are told to wait"},
     {"clients-max", KIND_NUMBER, FIELD(clients_max), 1, 10000000, false, "100000", ""},
     {"claims-max", KIND_NUMBER, FIELD(claims_max), 1, 100000000, false, "1000000",
      "holds and waits in all"},

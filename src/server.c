@@ -4,12 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <sys/random.h>
-#include <unistd.h>
 
-#define uthash_fatal(message) abort()
-#include <uthash.h>
 #include <utlist.h>
 
 #include "peer_address.h"
@@ -17,7 +13,6 @@
 #include "xalloc.h"
 
 enum {
-    COMMANDS_WAITING_MAX = 65536, /* a few MB: a fraction of a second of work */
     DETACHES_PER_TURN_MAX =
         2048, /* so that ten thousand clients that go do not stall the others */
     TICK_INTERVAL_MS = 1000,
@@ -46,13 +41,16 @@ static void propose_detaches(struct server *server)
             server->detaches_blocked = true;
             return;
         }
+        char id[LOG_CLIENT_ID_BYTES];
+        log_event(server->log, LOG_LEVEL_DEBUG, "server", "client-gone", "client=%s",
+                  log_client_id(id, due.client.data, due.client.len));
         liveness_gone(server->liveness, due.client);
     }
 }
 
 static void retry_starved(struct server *server)
 {
-    struct session *starved = server->starved;
+    struct session *starved;
     size_t count = 0;
 
     DL_COUNT2(server->starved, starved, count, starved_next);
@@ -167,73 +165,7 @@ static void on_fatal(void *arg, const char *what)
     abort();
 }
 
-/* ---- who may connect ---- */
-
-struct address_count {
-    UT_hash_handle hh;
-    struct in6_addr address; /* IPv4 mapped into IPv6 */
-    size_t connections;
-};
-
-static struct in6_addr address_of(const struct sockaddr_storage *peer)
-{
-    struct in6_addr address = IN6ADDR_ANY_INIT;
-
-    if (peer->ss_family == AF_INET6) {
-        address = ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-    } else if (peer->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const void *)peer;
-        address.s6_addr[10] = address.s6_addr[11] = 0xff;
-        memcpy(&address.s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
-    }
-    return address;
-}
-
-static struct address_count *count_address(struct server *server, struct in6_addr address)
-{
-    struct address_count *count;
-
-    HASH_FIND(hh, server->addresses, &address, sizeof(address), count);
-    if (count == NULL) {
-        count = xcalloc(sizeof(*count));
-        count->address = address;
-        HASH_ADD(hh, server->addresses, address, sizeof(count->address), count);
-    }
-    count->connections++;
-    return count;
-}
-
-static void uncount_address(struct server *server, struct address_count *count)
-{
-    if (--count->connections == 0) {
-        HASH_DELETE(hh, server->addresses, count);
-        free(count);
-    }
-}
-
-static void on_accept(void *arg, int fd, const struct sockaddr_storage *peer)
-{
-    struct server *server = arg;
-    const struct config *config = server->config;
-    struct address_count *address = count_address(server, address_of(peer));
-    const char *limit = NULL;
-
-    if (server->connections_count >= config->connections_max) {
-        limit = "connections-max";
-    } else if (address->connections > config->connections_per_address_max) {
-        limit = "connections-per-address-max";
-    }
-    if (limit == NULL) {
-        session_open(server, fd, peer, address);
-        return;
-    }
-    char text[LISTENER_ADDRESS_BYTES];
-    listener_address_text(peer, text);
-    SERVER_LOG_LIMITED(server, server->refused_limit, LOG_LEVEL_WARNING, "client-refused",
-                       "peer=%s limit=%s", text, limit);
-    uncount_address(server, address);
-    close(fd);
-}
+/* ---- the listener ---- */
 
 static void on_paused(void *arg, int error)
 {
@@ -248,7 +180,7 @@ static void stop_step(struct server *server);
 void server_session_closed(struct server *server, struct session *session)
 {
     server->connections_count--;
-    uncount_address(server, session->address);
+    admission_leave(server, session->address);
     stop_step(server);
 }
 
@@ -288,7 +220,7 @@ static struct replica_config replica_config_of(const struct server *server)
                      .claims_per_client_max = config->claims_per_client_max,
                      .waiters_per_lock_max = config->waiters_per_lock_max},
         .tick_interval_ms = TICK_INTERVAL_MS,
-        .commands_waiting_max = COMMANDS_WAITING_MAX,
+        .commands_waiting_max = config->commands_waiting_max,
     };
 }
 
@@ -424,7 +356,7 @@ int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES
     start_handles(server);
     server->listener = (struct listener){
         .arg = server,
-        .on_accept = on_accept,
+        .on_accept = admission_on_accept,
         .on_paused = on_paused,
         .on_closed = on_listener_closed,
     };

@@ -272,7 +272,7 @@ static bool next(struct peer *peer, struct wire_response *ret)
     return true;
 }
 
-struct wire_response peer_expect(struct peer *peer, enum wire_response_type type)
+struct wire_response peer_expect_any(struct peer *peer)
 {
     uint64_t end_ms = now_ms() + PATIENCE_MS;
     struct wire_response response;
@@ -281,19 +281,24 @@ struct wire_response peer_expect(struct peer *peer, enum wire_response_type type
         fill(peer);
     }
     while (!next(peer, &response)) {
-        if (peer->ended) {
-            fail_msg("closed instead of an answer of type %d", type);
-        }
-        if (now_ms() > end_ms) {
-            fail_msg("no answer of type %d", type);
+        if (peer->ended || now_ms() > end_ms) {
+            fail_msg("%s instead of an answer", peer->ended ? "the end" : "nothing");
         }
         turn(peer->fixture);
         fill(peer);
     }
+    return response;
+}
+
+struct wire_response peer_expect(struct peer *peer, enum wire_response_type type)
+{
+    struct wire_response response = peer_expect_any(peer);
+
     if (response.type != type) {
+        bool error = response.type == WIRE_RESP_ERROR;
         fail_msg("an answer of type %d instead of %d: %.*s", response.type, type,
-                 response.type == WIRE_RESP_ERROR ? (int)response.error.text.len : 0,
-                 response.type == WIRE_RESP_ERROR ? response.error.text.data : "");
+                 error ? (int)response.error.text.len : 0,
+                 error ? response.error.text.data : "");
     }
     return response;
 }

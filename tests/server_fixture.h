@@ -61,6 +61,7 @@ void peer_send_bytes(struct peer *peer, const void *data, size_t len);
 void peer_send(struct peer *peer, const struct wire_request *request);
 
 /* The next response; it must be of @type. Valid until the next call. */
+struct wire_response peer_expect_any(struct peer *peer);
 struct wire_response peer_expect(struct peer *peer, enum wire_response_type type);
 /* Nothing comes, and the connection lives: shown by a ping, or by running for a while. */
 void peer_expect_nothing(struct peer *peer);

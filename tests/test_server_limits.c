@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static void
 send_lock(struct peer *peer, const char *key, const char *client, const char *lock)
@@ -287,6 +289,128 @@ static void limits_of_the_cluster_are_named(void **state)
     fixture_stop(&fixture);
 }
 
+/* ---- no room ---- */
+
+/* With room for one command at a time everything still gets its turn; who knows BUSY may be
+ * told so, but never that a request was refused. */
+static void replica_without_room_slows_clients_down(void **state)
+{
+    static const char *const flags[] = {"--commands-waiting-max", "1", NULL};
+    enum { PEERS = 8, LOCKS = 50 };
+    struct fixture fixture;
+    struct peer peers[PEERS];
+    char key[16];
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    for (int i = 0; i < PEERS; i++) {
+        struct wire_buf all = {0};
+        peer_open(&peers[i], &fixture);
+        for (int k = 0; k < LOCKS; k++) {
+            snprintf(key, sizeof(key), "%d.%d", i, k);
+            struct wire_request lock = {
+                .type = WIRE_REQ_LOCK,
+                .key = str(key),
+                .client = str(k % 10 == 9 ? key : ""),
+                .lock = str(key),
+                .lock_ = {.limit = 1},
+            };
+            assert_int_equal(wire_encode_request(&all, &lock), 0);
+        }
+        peer_send_bytes(&peers[i], all.data, all.len);
+        free(all.data);
+    }
+
+    for (int i = 0; i < PEERS; i++) {
+        for (int k = 0; k < LOCKS; k++) {
+            snprintf(key, sizeof(key), "%d.%d", i, k);
+            assert_str(peer_expect(&peers[i], WIRE_RESP_GRANTED).key, key);
+        }
+        peer_close(&peers[i]);
+    }
+
+    /* All their clients are detached, one at a time too. */
+    struct peer watcher;
+    struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS};
+    uint64_t left = 1;
+    peer_open(&watcher, &fixture);
+    peer_hello(&watcher, 0);
+    for (int i = 0; i < 200 && left != 0; i++) {
+        fixture_run(&fixture, 10);
+        peer_send(&watcher, &status);
+        left = peer_expect(&watcher, WIRE_RESP_CLUSTER_STATUS).cluster_status.clients;
+    }
+    assert_int_equal(left, 0);
+    peer_close(&watcher);
+    fixture_stop(&fixture);
+}
+
+static void client_that_knows_busy_is_told(void **state)
+{
+    static const char *const flags[] = {"--commands-waiting-max", "1", NULL};
+    enum { PEERS = 20 };
+    struct fixture fixture;
+    struct peer peers[PEERS];
+    struct wire_request status = {
+        .type = WIRE_REQ_STATUS, .key = str("k"), .lock = str("a")};
+    struct wire_buf frame = {0};
+    int busy = 0;
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    assert_int_equal(wire_encode_request(&frame, &status), 0);
+    for (int i = 0; i < PEERS; i++) {
+        peer_open(&peers[i], &fixture);
+        peer_hello(&peers[i], 0);
+    }
+    /* All in one turn of the loop. */
+    for (int i = 0; i < PEERS; i++) {
+        ssize_t sent = send(peers[i].fd, frame.data, frame.len, MSG_NOSIGNAL);
+        assert_int_equal(sent, (ssize_t)frame.len);
+    }
+    free(frame.data);
+
+    for (int i = 0; i < PEERS; i++) {
+        struct wire_response response = peer_expect_any(&peers[i]);
+        assert_str(response.key, "k");
+        if (response.type == WIRE_RESP_ERROR) {
+            assert_int_equal(response.error.code, WIRE_ERROR_BUSY);
+            assert_true(response.error.retry_after_ms > 0);
+            busy++;
+        } else {
+            assert_int_equal(response.type, WIRE_RESP_STATUS);
+        }
+        peer_close(&peers[i]);
+    }
+    assert_true(busy > 0);
+    assert_true(busy < PEERS);
+    fixture_stop(&fixture);
+}
+
+static void accepting_goes_on_when_there_are_descriptors_again(void **state)
+{
+    struct fixture fixture;
+    struct peer peer;
+    struct rlimit limit;
+
+    (void)state;
+    fixture_start(&fixture, NULL);
+    fixture_run(&fixture, 200); /* the log's files are open by then */
+    peer_open(&peer, &fixture);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int lowest_free = dup(0);
+    assert_true(lowest_free >= 0);
+    close(lowest_free);
+    struct rlimit none = {.rlim_cur = (rlim_t)lowest_free, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    fixture_run(&fixture, 300);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+
+    peer_hello(&peer, 0);
+    peer_close(&peer);
+    fixture_stop(&fixture);
+}
+
 /* ---- life ---- */
 
 static void stopping_closes_clients(void **state)
@@ -332,6 +456,9 @@ int main(void)
         cmocka_unit_test(connections_of_one_address_are_limited),
         cmocka_unit_test(clients_of_one_connection_are_limited),
         cmocka_unit_test(limits_of_the_cluster_are_named),
+        cmocka_unit_test(replica_without_room_slows_clients_down),
+        cmocka_unit_test(client_that_knows_busy_is_told),
+        cmocka_unit_test(accepting_goes_on_when_there_are_descriptors_again),
         cmocka_unit_test(stopping_closes_clients),
         cmocka_unit_test(two_servers_share_a_process),
     };
