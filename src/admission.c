@@ -6,6 +6,7 @@
 
 #define uthash_fatal(message) abort()
 #include <uthash.h>
+#include <xxhash.h>
 
 #include "session.h"
 #include "xalloc.h"
@@ -34,11 +35,14 @@ static struct address_count *count_address(struct server *server, struct in6_add
 {
     struct address_count *count;
 
-    HASH_FIND(hh, server->addresses, &address, sizeof(address), count);
+    unsigned hash = (unsigned)XXH64(&address, sizeof(address), 0);
+
+    HASH_FIND_BYHASHVALUE(hh, server->addresses, &address, sizeof(address), hash, count);
     if (count == NULL) {
         count = xcalloc(sizeof(*count));
         count->address = address;
-        HASH_ADD(hh, server->addresses, address, sizeof(count->address), count);
+        HASH_ADD_BYHASHVALUE(hh, server->addresses, address, sizeof(address), hash,
+                             count);
     }
     count->connections++;
     return count;

@@ -61,9 +61,9 @@ struct conn {
     size_t in_start, in_len, in_capacity;
 
     uint64_t opened_ms;
-    uint64_t read_ms; /* when the last byte came */
+    uint64_t read_ms;       /* when the last byte came */
     uint64_t incomplete_ms; /* since when a frame waits for its rest; 0: none does */
-    uint64_t heartbeat_ms; /* 0: none demanded */
+    uint64_t heartbeat_ms;  /* 0: none demanded */
     uint8_t handles_open;
     bool had_frame, reading, put_off, at_end, ended, finishing, closing, taking;
 };

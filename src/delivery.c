@@ -3,6 +3,7 @@
  * request that waits for it, or of a hold, for the client's newest connection. */
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #include <utlist.h>
 
@@ -64,7 +65,7 @@ static void tell_attached(struct session *session,
     case PENDING_DETACH:
         break;
     }
-    assert(!"not an attach");
+    abort(); /* not an attach */
 }
 
 static void on_attach_answer(struct server *server,

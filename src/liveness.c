@@ -237,6 +237,11 @@ static void link_free(struct liveness *liveness, struct liveness_link *link)
     free(link);
 }
 
+static unsigned link_hash(const struct link_key *key)
+{
+    return (unsigned)XXH64(key, sizeof(*key), 0);
+}
+
 static struct liveness_link *link_find(const struct liveness *liveness,
                                        const struct liveness_conn *conn,
                                        const struct liveness_client *client)
@@ -244,7 +249,7 @@ static struct liveness_link *link_find(const struct liveness *liveness,
     struct link_key key = {.conn = conn, .client = client};
     struct liveness_link *link;
 
-    HASH_FIND(hh, liveness->links, &key, sizeof(key), link);
+    HASH_FIND_BYHASHVALUE(hh, liveness->links, &key, sizeof(key), link_hash(&key), link);
     return link;
 }
 
@@ -264,7 +269,8 @@ static struct liveness_link *link_get(struct liveness *liveness,
     link->key = (struct link_key){.conn = conn, .client = client};
     link->conn = conn;
     link->client = client;
-    HASH_ADD(hh, liveness->links, key, sizeof(link->key), link);
+    HASH_ADD_BYHASHVALUE(hh, liveness->links, key, sizeof(link->key),
+                         link_hash(&link->key), link);
     DL_APPEND2(conn->links, link, conn_prev, conn_next);
     conn->links_count++;
     link_list(link);

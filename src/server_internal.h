@@ -84,7 +84,8 @@ static inline struct replica *server_replica(const struct server *server)
 /* A connection of the server is closed and its memory about to go. */
 void server_session_closed(struct server *server, struct session *session);
 
-/* admission.c: a socket was accepted; a connection that counted for @address is closed. */
+/* admission.c: a socket was accepted; a connection that counted for @address is
+ * closed. */
 void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer);
 void admission_leave(struct server *server, struct address_count *address);
 

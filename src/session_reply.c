@@ -16,7 +16,7 @@ enum {
 void session_random(void *out, size_t len)
 {
     if (getrandom(out, len, 0) != (ssize_t)len) {
-        abort(); /* 256 bytes at most and no signal handlers: it cannot be cut short */
+        abort(); /* up to 256 bytes are never cut short: there is no randomness at all */
     }
 }
 

@@ -4,9 +4,9 @@
  *     session_clients.c   for whom: attaching, secrets, the default client
  *     session_reply.c     answers that need no log, refusals, proposing
  *
- * Whatever handles a request returns SESSION_NEEDS_NOTHING when it is dealt with (answered,
- * proposed, or the connection ended), or what it has to wait for: then nothing was done, and
- * the same frame comes again. */
+ * Whatever handles a request returns SESSION_NEEDS_NOTHING when it is dealt with
+ * (answered, proposed, or the connection ended), or what it has to wait for: then nothing
+ * was done, and the same frame comes again. */
 #ifndef NETLOCK_SESSION_REQUEST_H
 #define NETLOCK_SESSION_REQUEST_H
 

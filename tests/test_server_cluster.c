@@ -1,5 +1,5 @@
-/* Three servers in one process: what clients see when they talk to the wrong node, and when
- * the leader goes. */
+/* Three servers in one process: what clients see when they talk to the wrong node, and
+ * when the leader goes. */
 #include "server_fixture.h"
 
 #include <stdio.h>

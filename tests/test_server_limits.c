@@ -291,8 +291,8 @@ static void limits_of_the_cluster_are_named(void **state)
 
 /* ---- no room ---- */
 
-/* With room for one command at a time everything still gets its turn; who knows BUSY may be
- * told so, but never that a request was refused. */
+/* With room for one command at a time everything still gets its turn; who knows BUSY may
+ * be told so, but never that a request was refused. */
 static void replica_without_room_slows_clients_down(void **state)
 {
     static const char *const flags[] = {"--commands-waiting-max", "1", NULL};
