@@ -165,7 +165,8 @@ void nodes_assert_equal(struct fixture *f)
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 
-static unsigned free_port(void)
+/* A free port, bound by @ret_fd: until that is closed, nobody else is given the same. */
+static unsigned take_port(int *ret_fd)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t len = sizeof address;
@@ -174,7 +175,7 @@ static unsigned free_port(void)
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
+    *ret_fd = fd;
     return ntohs(address.sin_port);
 }
 
@@ -266,11 +267,17 @@ void nodes_close_all(struct fixture *f)
 
 void nodes_choose_members(struct fixture *f, size_t count)
 {
+    int fds[RAFT_NODE_MEMBERS_MAX];
+
     f->members_count = count;
     for (size_t i = 0; i < count; i++) {
-        snprintf(f->addresses[i], sizeof f->addresses[i], "127.0.0.1:%u", free_port());
+        snprintf(f->addresses[i], sizeof f->addresses[i], "127.0.0.1:%u",
+                 take_port(&fds[i]));
         f->members[i] =
             (struct raft_node_member){.node_id = i + 1, .peer_address = f->addresses[i]};
+    }
+    for (size_t i = 0; i < count; i++) {
+        close(fds[i]);
     }
 }
 
