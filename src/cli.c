@@ -354,24 +354,30 @@ int cli_status_of(int rv)
 
 int cli_fail(const struct cli *cli, const struct netlock *nl, const char *name, int rv)
 {
+    const char *words = netlock_strerror(rv);
     const char *more = nl == NULL ? NULL : netlock_error_text(nl);
     int status = cli_status_of(rv);
 
+    if (more != NULL && *more == '\0') {
+        more = NULL;
+    }
     if (cli->json) {
         struct json json = {.out = stdout};
 
         json_open_object(&json, NULL);
-        json_string(&json, "error", netlock_strerror(rv));
+        json_string(&json, "error", words);
         json_string(&json, "text", more);
         json_string(&json, "name", name);
         json_number(&json, "exit", (uint64_t)status);
         json_close(&json);
     } else {
+        /* The server's text may begin with the same words, and say more. */
+        bool repeats = more != NULL && strncmp(more, words, strlen(words)) == 0;
         char *shown_name = text_escape(name == NULL ? "" : name);
         char *shown_more = text_escape(more == NULL ? "" : more);
 
-        cli_say("%s%s%s%s%s", shown_name, name == NULL ? "" : ": ", netlock_strerror(rv),
-                *shown_more == '\0' ? "" : ": ", shown_more);
+        cli_say("%s%s%s%s%s", shown_name, name == NULL ? "" : ": ", repeats ? "" : words,
+                more == NULL || repeats ? "" : ": ", shown_more);
         free(shown_name);
         free(shown_more);
     }
