@@ -58,7 +58,7 @@ struct entry_writer {
 };
 
 /* Add a command; its strings are copied, its time and ref left out.
- * Returns 0; -EMSGSIZE if no entry can carry it; -ENOBUFS if the entry would grow over
+ * Returns 0; -EMSGSIZE if no entry can carry it (too long, or a value out of range); -ENOBUFS if the entry would grow over
  * @bytes_max. */
 int entry_writer_add(struct entry_writer *writer,
                      const struct fsm_command *command,

@@ -17,6 +17,17 @@ static bool fits(struct fsm_str str)
     return str.len <= FSM_NAME_BYTES_MAX;
 }
 
+static bool lock_fits(const struct fsm_command *command)
+{
+    return (unsigned)command->lock_.type <= FSM_READ &&
+           (unsigned)command->lock_.mode <= FSM_WAIT &&
+           (unsigned)command->lock_.drop <= FSM_DROP_IGNORE &&
+           command->lock_.wait_ms != 0 && command->lock_.hold_ms != 0 &&
+           command->lock_.limit != 0 && command->lock_.limit <= FSM_LIMIT_MAX &&
+           (command->lock_.limit == 1 || command->lock_.type == FSM_WRITE) &&
+           fits(command->lock_.owner_info);
+}
+
 bool entry_command_fits(const struct fsm_command *command)
 {
     if (!fits(command->client) || !fits(command->lock)) {
@@ -26,14 +37,16 @@ bool entry_command_fits(const struct fsm_command *command)
     case FSM_CMD_ATTACH:
         return command->attach.secret_digest.len <= FSM_SECRET_DIGEST_BYTES_MAX;
     case FSM_CMD_LOCK:
-        return fits(command->lock_.owner_info);
+        return lock_fits(command);
+    case FSM_CMD_REFRESH:
+        return (unsigned)command->refresh.drop <= FSM_DROP_IGNORE;
     case FSM_CMD_LIST_LOCKS:
     case FSM_CMD_LIST_CLIENTS:
-        return fits(command->list.prefix) && fits(command->list.after);
+        return command->list.max != 0 && command->list.max <= FSM_LIST_MAX &&
+               fits(command->list.prefix) && fits(command->list.after);
     case FSM_CMD_EPOCH:
     case FSM_CMD_TICK:
     case FSM_CMD_DETACH:
-    case FSM_CMD_REFRESH:
     case FSM_CMD_RELEASE:
     case FSM_CMD_STATUS:
     case FSM_CMD_CHECK_TOKEN:
@@ -187,14 +200,8 @@ static void read_attach(const Netlock__Log__Attach *message, struct fsm_command 
     command->attach.secret_digest = durable_to_str(message->secret_digest);
 }
 
-static bool read_lock(const Netlock__Log__Lock *message, struct fsm_command *command)
+static void read_lock(const Netlock__Log__Lock *message, struct fsm_command *command)
 {
-    if (message->type > FSM_READ || message->mode > FSM_WAIT ||
-        message->drop > FSM_DROP_IGNORE || message->wait == 0 || message->hold == 0 ||
-        message->limit == 0 || message->limit > FSM_LIMIT_MAX ||
-        (message->limit > 1 && message->type != FSM_WRITE)) {
-        return false;
-    }
     command->type = FSM_CMD_LOCK;
     command->client = durable_to_str(message->client);
     command->client_epoch = message->epoch;
@@ -207,15 +214,11 @@ static bool read_lock(const Netlock__Log__Lock *message, struct fsm_command *com
     command->lock_.limit = message->limit;
     command->lock_.downgrade = message->downgrade;
     command->lock_.owner_info = durable_to_str(message->owner_info);
-    return true;
 }
 
-static bool read_refresh(const Netlock__Log__Refresh *message,
+static void read_refresh(const Netlock__Log__Refresh *message,
                          struct fsm_command *command)
 {
-    if (message->drop > 1 + FSM_DROP_IGNORE) {
-        return false;
-    }
     command->type = FSM_CMD_REFRESH;
     command->client = durable_to_str(message->client);
     command->client_epoch = message->epoch;
@@ -227,26 +230,21 @@ static bool read_refresh(const Netlock__Log__Refresh *message,
         command->refresh.drop = (enum fsm_drop)(message->drop - 1);
     }
     command->refresh.token = message->token;
-    return true;
 }
 
-static bool read_list(enum fsm_command_type type,
+static void read_list(enum fsm_command_type type,
                       ProtobufCBinaryData prefix,
                       ProtobufCBinaryData after,
                       uint32_t max,
                       struct fsm_command *command)
 {
-    if (max == 0 || max > FSM_LIST_MAX) {
-        return false;
-    }
     command->type = type;
     command->list.prefix = durable_to_str(prefix);
     command->list.after = durable_to_str(after);
     command->list.max = max;
-    return true;
 }
 
-/* False: a value out of range. */
+/* False: a kind that is not known here. */
 static bool read_command(const Netlock__Log__Command *message,
                          struct fsm_command *command)
 {
@@ -267,9 +265,11 @@ static bool read_command(const Netlock__Log__Command *message,
         command->detach.last = message->detach->last;
         return true;
     case NETLOCK__LOG__COMMAND__KIND_LOCK:
-        return read_lock(message->lock, command);
+        read_lock(message->lock, command);
+        return true;
     case NETLOCK__LOG__COMMAND__KIND_REFRESH:
-        return read_refresh(message->refresh, command);
+        read_refresh(message->refresh, command);
+        return true;
     case NETLOCK__LOG__COMMAND__KIND_RELEASE:
         command->type = FSM_CMD_RELEASE;
         command->client = durable_to_str(message->release->client);
@@ -288,12 +288,13 @@ static bool read_command(const Netlock__Log__Command *message,
         command->check_token.token = message->check_token->token;
         return true;
     case NETLOCK__LOG__COMMAND__KIND_LIST_LOCKS:
-        return read_list(FSM_CMD_LIST_LOCKS, message->list_locks->prefix,
-                         message->list_locks->after, message->list_locks->max, command);
+        read_list(FSM_CMD_LIST_LOCKS, message->list_locks->prefix,
+                  message->list_locks->after, message->list_locks->max, command);
+        return true;
     case NETLOCK__LOG__COMMAND__KIND_LIST_CLIENTS:
-        return read_list(FSM_CMD_LIST_CLIENTS, message->list_clients->prefix,
-                         message->list_clients->after, message->list_clients->max,
-                         command);
+        read_list(FSM_CMD_LIST_CLIENTS, message->list_clients->prefix,
+                  message->list_clients->after, message->list_clients->max, command);
+        return true;
     case NETLOCK__LOG__COMMAND__KIND_FORCE_RELEASE:
         command->type = FSM_CMD_FORCE_RELEASE;
         command->lock = durable_to_str(message->force_release->lock);

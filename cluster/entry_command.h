@@ -7,7 +7,9 @@
 #include "durable.h"
 #include "fsm.h"
 
-/* Whether the command's strings are within what the lock table takes. */
+/* Whether the lock table takes the command: the lengths of its strings, enums and numbers in range.
+ * Asked before it is written and after it is read: a node that reads another one must stop, and once
+ * such a command is committed every node would. */
 bool entry_command_fits(const struct fsm_command *command);
 
 /* Append @command, which must fit, behind its length. Its time and ref are left out: the time

@@ -9,7 +9,11 @@
 #include "batch.h"
 #include "entry.h"
 #include "outbox.h"
+#include "raft_guard.h"
 #include "snapshot.h"
+
+static_assert((size_t)REPLICA_BATCH_BYTES_MAX <= RAFT_GUARD_ENTRY_BYTES_MAX,
+              "the guard takes every batch");
 
 enum {
     RETRY_MS =
@@ -351,7 +355,7 @@ static void submit(struct replica *replica, uint64_t mono_ms)
     entry_writer_close(&batch->entry, &header, &data, &buf.len);
     buf.base = data;
     /* No callback: on_apply() and notice_role() see all that it could tell. */
-    rv = raft_apply(replica->raft, &in_flight->request, &buf, 1, NULL);
+    rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
     if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE) {
         replica->retry_mono_ms = mono_ms + RETRY_MS;
         return;

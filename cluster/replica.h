@@ -41,7 +41,8 @@
 #include "leader_clock.h"
 
 enum {
-    REPLICA_BATCH_BYTES_MAX = 1048576, /* of one entry; libraft's segments take more, badly */
+    /* Of one entry; libraft's segments take more, badly. */
+    REPLICA_BATCH_BYTES_MAX = 1048576,
 };
 
 enum replica_role {
@@ -59,17 +60,20 @@ struct replica_position {
 
 struct replica_config {
     uint64_t node_id;
-    uint64_t hash_seed;         /* for the lock table's hash; any value */
+    uint64_t hash_seed; /* for the lock table's hash; any value */
     struct fsm_settings settings;
-    uint64_t tick_interval_ms;  /* 1000 */
-    size_t commands_waiting_max; /* in the open batches; above it replica_propose says -EBUSY */
+    uint64_t tick_interval_ms; /* 1000 */
+    size_t
+        commands_waiting_max; /* in the open batches; above it replica_propose says -EBUSY */
 };
 
 /* What the replica tells its owner. Called from replica_flush() only, never from inside libraft.
  * on_event may call replica_propose(), but not replica_flush(). */
 struct replica_host {
     void *arg;
-    void (*on_event)(void *arg, const struct fsm_event *event, const struct replica_position *at);
+    void (*on_event)(void *arg,
+                     const struct fsm_event *event,
+                     const struct replica_position *at);
     void (*on_role)(void *arg, enum replica_role role, uint64_t term);
     /* The node must stop: diverged, or an entry or snapshot it cannot read. May be called from
      * inside libraft; must not return. */
@@ -78,7 +82,8 @@ struct replica_host {
 
 struct replica;
 
-struct replica *replica_new(const struct replica_config *config, const struct replica_host *host);
+struct replica *replica_new(const struct replica_config *config,
+                            const struct replica_host *host);
 void replica_free(struct replica *replica); /* after raft_close() has finished */
 
 /* The callbacks to give to raft_init(). Owned by the replica. */
@@ -88,7 +93,7 @@ void replica_set_raft(struct replica *replica, struct raft *raft);
 /* Add a command to the open batch. Strings are copied. Its `time_ms` is ignored; its `ref` comes
  * back in the event that answers it.
  * Returns 0; -ENOTCONN if this node does not serve; -EBUSY above commands_waiting_max;
- * -EMSGSIZE if it cannot fit an entry. */
+ * -EMSGSIZE if no entry can carry it: too long, or a value that the lock table does not take. */
 int replica_propose(struct replica *replica, const struct fsm_command *command);
 
 /* Notice role changes, hand events to the host, close and submit the open batch, propose due ticks.

@@ -287,6 +287,40 @@ static void a_command_over_the_limit_does_not_enter(void **state)
     entry_writer_release(&writer);
 }
 
+static struct fsm_command some_lock(void)
+{
+    return (struct fsm_command){.type = FSM_CMD_LOCK,
+                                .lock_ = {.wait_ms = 1, .hold_ms = 1, .limit = 1}};
+}
+
+/* Once it is committed, every node that reads it stops. */
+static void a_value_out_of_range_is_never_written(void **state)
+{
+    struct entry_writer writer = {0};
+    struct fsm_command good = some_lock();
+    struct fsm_command bad[] = {good, good, good, good, good, good, good};
+    struct fsm_command refresh = {.type = FSM_CMD_REFRESH,
+                                  .refresh.drop = (enum fsm_drop)2};
+    struct fsm_command list = {.type = FSM_CMD_LIST_LOCKS};
+
+    (void)state;
+    bad[0].lock_.wait_ms = 0;
+    bad[1].lock_.hold_ms = 0;
+    bad[2].lock_.limit = 0;
+    bad[3].lock_.limit = FSM_LIMIT_MAX + 1;
+    bad[4].lock_.type = (enum fsm_type)2;
+    bad[5].lock_.drop = (enum fsm_drop)2;
+    bad[6].lock_.type = FSM_READ;
+    bad[6].lock_.limit = 2;
+    assert_int_equal(entry_writer_add(&writer, &good, BYTES_MAX), 0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(entry_writer_add(&writer, &bad[i], BYTES_MAX), -EMSGSIZE);
+    }
+    assert_int_equal(entry_writer_add(&writer, &refresh, BYTES_MAX), -EMSGSIZE);
+    assert_int_equal(entry_writer_add(&writer, &list, BYTES_MAX), -EMSGSIZE);
+    entry_writer_release(&writer);
+}
+
 static void too_long_a_string_is_refused(void **state)
 {
     static const char name[FSM_NAME_BYTES_MAX + 1] = {'n'};
@@ -294,11 +328,13 @@ static void too_long_a_string_is_refused(void **state)
     struct entry_writer writer = {0};
     struct fsm_command status = {.type = FSM_CMD_STATUS, .client = too_long};
     struct fsm_command list = {.type = FSM_CMD_LIST_LOCKS, .list.after = too_long};
-    struct fsm_command lock = {.type = FSM_CMD_LOCK, .lock_.owner_info = too_long};
+    struct fsm_command lock = some_lock();
     struct fsm_command attach = {.type = FSM_CMD_ATTACH,
                                  .attach.secret_digest = too_long};
 
     (void)state;
+    lock.lock_.owner_info = too_long;
+    list.list.max = 1;
     assert_int_equal(entry_writer_add(&writer, &status, BYTES_MAX), -EMSGSIZE);
     assert_int_equal(entry_writer_add(&writer, &list, BYTES_MAX), -EMSGSIZE);
     assert_int_equal(entry_writer_add(&writer, &lock, BYTES_MAX), -EMSGSIZE);
@@ -507,6 +543,7 @@ int main(void)
         cmocka_unit_test(the_payload_is_a_message_of_the_schema),
         cmocka_unit_test(an_entry_may_be_closed_again_with_more_in_it),
         cmocka_unit_test(a_command_over_the_limit_does_not_enter),
+        cmocka_unit_test(a_value_out_of_range_is_never_written),
         cmocka_unit_test(too_long_a_string_is_refused),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(every_truncation_is_noticed),
