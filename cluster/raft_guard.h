@@ -1,7 +1,7 @@
 /* raft_guard.h - every guard against defects of libraft 0.22.1, and nothing else.
  *
- *     raft_uv_init(&guard.io, loop, dir, &transport);       or fill guard.io with
- * functions of your own raft_guard_install(&guard, &raft, fsm, &host);
+ *     raft_uv_init(&guard.io, loop, dir, &transport);  or fill guard.io with functions of your own
+ *     raft_guard_install(&guard, &raft, fsm, &host);
  *     raft_uv_set_tracer(&guard.io, &guard.tracer);
  *     raft_init(&raft, &guard.io, &guard.fsm, id, address);
  *     ... raft_guard_apply() in place of raft_apply() ...
@@ -16,9 +16,10 @@
  *   B2  a failed write of the log: memory is freed twice, or a timer runs into NULL; a failed
  *       truncation or renaming: nothing happens at all
  *   B3  a snapshot is sent again and again while the first is still on its way
- *   B4  a follower that gets a change of membership behind other entries never takes it
- * as committed B5  several buffers in one apply, or a length that is no multiple of 8 B6
- * a snapshot read for sending that fails, or ends while the node closes */
+ *   B4  a follower that gets a change of membership behind other entries never takes it as
+ *       committed
+ *   B5  several buffers in one apply, or a length that is no multiple of 8
+ *   B6  a snapshot read for sending that fails, or ends while the node closes */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 

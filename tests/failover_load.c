@@ -104,8 +104,7 @@ static struct netlock *open_client(char *who)
     return nl;
 }
 
-/* ---- the crowd
- * --------------------------------------------------------------------------------- */
+/* ---- the crowd -------------------------------------------------------------------- */
 
 struct walker {
     pthread_t thread;
@@ -159,8 +158,7 @@ static void *walk(void *arg)
     return NULL;
 }
 
-/* ---- the scene of a round
- * ---------------------------------------------------------------------- */
+/* ---- the scene of a round --------------------------------------------------------- */
 
 struct waiter {
     pthread_t thread;

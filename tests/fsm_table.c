@@ -1,7 +1,6 @@
 #include "fsm_table.h"
 
-/* ---- events as text
- * --------------------------------------------------------------------------- */
+/* ---- events as text --------------------------------------------------------------- */
 
 static const char *deny_text(enum fsm_deny deny)
 {
@@ -191,8 +190,7 @@ static void table_print(struct table *t)
     }
 }
 
-/* ---- the table
- * -------------------------------------------------------------------------------- */
+/* ---- the table -------------------------------------------------------------------- */
 
 struct fsm_str str(const char *text)
 {
@@ -248,8 +246,7 @@ void table_reload(struct table *t)
     t->fsm = copy;
 }
 
-/* ---- commands
- * --------------------------------------------------------------------------------- */
+/* ---- commands --------------------------------------------------------------------- */
 
 const struct fsm_event *apply(struct table *t, struct fsm_command command)
 {

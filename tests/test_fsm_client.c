@@ -1,8 +1,7 @@
 /* Clients: attach, epochs, secrets, detach, and what their going does. */
 #include "fsm_table.h"
 
-/* ---- attach
- * ----------------------------------------------------------------------------------- */
+/* ---- attach ----------------------------------------------------------------------- */
 
 static void a_client_must_be_attached_to_act(void **state)
 {
@@ -64,8 +63,7 @@ static void an_attach_tells_holds_in_order_of_grant_then_waits(void **state)
     assert_memory_equal(attached->claims[4].lock.data, "W0", 2);
 }
 
-/* ---- epochs
- * ----------------------------------------------------------------------------------- */
+/* ---- epochs ----------------------------------------------------------------------- */
 
 static void a_lower_epoch_is_refused_without_any_change(void **state)
 {
@@ -153,8 +151,7 @@ static void a_delayed_request_does_not_take_what_was_released_since(void **state
     assert_int_equal(fsm_counts(t->fsm).locks, 0);
 }
 
-/* ---- secrets
- * ---------------------------------------------------------------------------------- */
+/* ---- secrets ---------------------------------------------------------------------- */
 
 static const struct fsm_event *
 attach_secret(struct table *t, const char *client, const char *secret, bool create)
@@ -201,8 +198,7 @@ static void create_refuses_an_id_that_exists(void **state)
     assert_told(t, "*a denied  not-allowed");
 }
 
-/* ---- detach
- * ----------------------------------------------------------------------------------- */
+/* ---- detach ----------------------------------------------------------------------- */
 
 static void a_detach_that_is_not_the_last_changes_nothing(void **state)
 {

@@ -1,8 +1,7 @@
 /* Counting locks, and the limits on how much of everything there may be. */
 #include "fsm_table.h"
 
-/* ---- counting locks
- * --------------------------------------------------------------------------- */
+/* ---- counting locks --------------------------------------------------------------- */
 
 static void a_counting_lock_is_held_by_as_many_as_its_limit_says(void **state)
 {
@@ -124,8 +123,7 @@ static void a_client_with_permits_of_several_locks_drops_them_all(void **state)
     assert_int_equal(fsm_counts(t->fsm).locks, 2);
 }
 
-/* ---- limits
- * ----------------------------------------------------------------------------------- */
+/* ---- limits ----------------------------------------------------------------------- */
 
 static void each_limit_is_enforced_and_named(void **state)
 {

@@ -1,8 +1,7 @@
 /* Grants and queues, the same client asking again. */
 #include "fsm_table.h"
 
-/* ---- grants and the queue
- * --------------------------------------------------------------------- */
+/* ---- grants and the queue --------------------------------------------------------- */
 
 static void a_free_lock_is_granted_and_a_held_one_denied(void **state)
 {
@@ -150,8 +149,7 @@ static void positions_far_back_are_counted_only_in_a_status(void **state)
     assert_told(t, "*w101 status L waiting W 101/ holders 1 queue 101");
 }
 
-/* ---- the same client asks again
- * --------------------------------------------------------------- */
+/* ---- the same client asks again --------------------------------------------------- */
 
 static void asking_again_keeps_the_token_and_restarts_the_timer(void **state)
 {

@@ -1,8 +1,7 @@
 /* Release, force release, status, token checks, lists. */
 #include "fsm_table.h"
 
-/* ---- release
- * ---------------------------------------------------------------------------------- */
+/* ---- release ---------------------------------------------------------------------- */
 
 static void a_release_says_what_it_did(void **state)
 {
@@ -115,8 +114,7 @@ static void an_ignored_hold_is_released_after_its_client_came_back(void **state)
     assert_told(t, "*a detached; a ended");
 }
 
-/* ---- force
- * ------------------------------------------------------------------------------------ */
+/* ---- force ------------------------------------------------------------------------ */
 
 static void a_force_release_breaks_all_holds_and_serves_the_queue(void **state)
 {
@@ -163,8 +161,7 @@ static void a_force_release_ends_a_gone_client(void **state)
     assert_int_equal(fsm_counts(t->fsm).clients, 0);
 }
 
-/* ---- status and tokens
- * ------------------------------------------------------------------------ */
+/* ---- status and tokens ------------------------------------------------------------ */
 
 static void a_status_shows_the_lock_as_the_client_sees_it(void **state)
 {
@@ -220,8 +217,7 @@ static void tokens_grow_across_locks_and_their_records_and_snapshots(void **stat
     }
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------ */
+/* ---- lists ------------------------------------------------------------------------ */
 
 static void list(struct table *t,
                  enum fsm_command_type type,

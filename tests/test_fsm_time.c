@@ -2,8 +2,7 @@
  * off. */
 #include "fsm_table.h"
 
-/* ---- deadlines
- * -------------------------------------------------------------------------------- */
+/* ---- deadlines -------------------------------------------------------------------- */
 
 static void nothing_expires_early(void **state)
 {
@@ -147,8 +146,7 @@ static void a_duration_of_nothing_is_a_millisecond(void **state)
     assert_int_equal(t->events.items[0].claim.hold_ms, 1);
 }
 
-/* ---- refresh
- * ---------------------------------------------------------------------------------- */
+/* ---- refresh ---------------------------------------------------------------------- */
 
 static void a_refresh_restarts_the_duration_that_the_hold_has(void **state)
 {
@@ -264,8 +262,7 @@ static void a_refresh_with_a_token_is_not_of_a_wait(void **state)
     assert_told(t, "*b denied L not-held");
 }
 
-/* ---- elections
- * -------------------------------------------------------------------------------- */
+/* ---- elections -------------------------------------------------------------------- */
 
 static void an_election_extends_a_hold_that_would_end_within_the_grace(void **state)
 {
