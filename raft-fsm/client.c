@@ -20,7 +20,7 @@ struct client *client_find(const struct fsm *fsm, struct fsm_str id)
 }
 
 struct client *
-client_new(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest)
+client_add(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest)
 {
     struct client *client = memory_new(sizeof(*client) + id.len);
 
@@ -186,7 +186,7 @@ void client_attach(struct fsm *fsm)
             lock_answer_limit_exceeded(fsm, "clients");
             return;
         }
-        client = client_new(fsm, command->client, command->attach.secret_digest);
+        client = client_add(fsm, command->client, command->attach.secret_digest);
     }
     set_presence(fsm, client, FSM_ATTACHED, FSM_UNLIMITED);
     client->grace.order = ++fsm->order;

@@ -10,7 +10,7 @@ struct client *client_find(const struct fsm *fsm, struct fsm_str id);
 
 /* A record with presence GONE, which the caller changes or ends. */
 struct client *
-client_new(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest);
+client_add(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest);
 
 /* End the record if nothing is left that needs it; otherwise do nothing. */
 void client_settle(struct fsm *fsm, struct client *client);

@@ -68,7 +68,7 @@ static int load_client(struct fsm *fsm, const struct fsm_record *record)
         client_find(fsm, record->client.id) != NULL) {
         return -EINVAL;
     }
-    client = client_new(fsm, record->client.id, record->client.secret_digest);
+    client = client_add(fsm, record->client.id, record->client.secret_digest);
     client->epoch = record->client.epoch;
     client->presence = (uint8_t)record->client.presence;
     client->grace.order = record->client.attach_seq;
