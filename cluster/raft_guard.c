@@ -229,6 +229,24 @@ static bool must_drop(const struct raft_guard *guard, const struct raft_message 
             guard->raft->snapshot.installing);
 }
 
+/* ---- B7: the commit index falls -------------------------------------------------------------- */
+/* A follower takes min(leader's commit index, last entry of the message) for its own whenever the
+ * leader's is higher than its own, also when the message ends before what it has committed already
+ * (recv_append_entries.c): an old message, or a heartbeat to a follower that is being probed. Its
+ * commit index then falls below what it has applied, and a snapshot taken at that moment has a state
+ * that is newer than the index written on it: after a restart the entries between are applied twice.
+ * Such a message has nothing to say about commitment. */
+
+static void keep_commit_index(const struct raft *raft, struct raft_append_entries *append)
+{
+    if (append->prev_log_index + append->n_entries < raft->commit_index &&
+        append->leader_commit > raft->commit_index) {
+        append->leader_commit = raft->commit_index;
+    }
+}
+
+/* ---- what comes in -------------------------------------------------------------------------- */
+
 static void transfer_answered(struct raft_guard *guard,
                               const struct raft_message *message);
 
@@ -243,6 +261,9 @@ static void guard_recv(struct raft_io *io, struct raft_message *message)
     }
     if (message->type == RAFT_APPEND_ENTRIES_RESULT) {
         transfer_answered(guard, message);
+    }
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        keep_commit_index(guard->raft, &message->append_entries);
     }
     guard->recv(io, message);
 }

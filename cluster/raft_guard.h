@@ -19,7 +19,8 @@
  *   B4  a follower that gets a change of membership behind other entries never takes it as
  *       committed
  *   B5  several buffers in one apply, or a length that is no multiple of 8
- *   B6  a snapshot read for sending that fails, or ends while the node closes */
+ *   B6  a snapshot read for sending that fails, or ends while the node closes
+ *   B7  a follower's commit index that falls, and a snapshot that is newer than its index */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 

@@ -527,6 +527,59 @@ static void a_closing_node_sends_nothing(void **state)
     mem_release(&cluster);
 }
 
+/* ---- B7: a commit index that falls ---------------------------------------------------------- */
+
+/* A heartbeat that was sent to the follower while it was being probed, and that comes when the follower
+ * has committed more: it ends at entry 5, the leader has committed one entry more than the follower. */
+static struct mem_node *follower_gets_old_heartbeat(struct mem_cluster *cluster,
+                                                    unsigned guarded)
+{
+    struct mem_node *follower;
+    char address[] = "1";
+
+    mem_init(cluster, 3, guarded, &NO_FATAL);
+    follower = mem_node(cluster, 3);
+    mem_elect(cluster, 1);
+    apply_some(cluster, 1, 20);
+    mem_tick(cluster, 1);
+
+    const struct raft_message old = {
+        .type = RAFT_APPEND_ENTRIES,
+        .server_id = 1,
+        .server_address = address,
+        .append_entries = {.term = follower->raft.current_term,
+                           .prev_log_index = 5,
+                           .prev_log_term = follower->raft.current_term,
+                           .leader_commit = follower->raft.commit_index + 1},
+    };
+    struct raft_message message = old;
+    follower->recv(follower->io, &message);
+    mem_run(cluster);
+    return follower;
+}
+
+static void unguarded_an_old_heartbeat_takes_the_commit_index_back(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    const struct mem_node *follower = follower_gets_old_heartbeat(&cluster, GUARD_NONE);
+    assert_int_equal(follower->raft.commit_index, 5);
+    assert_true(follower->raft.last_applied > 5);
+    mem_release(&cluster);
+}
+
+static void an_old_heartbeat_leaves_the_commit_index_alone(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    const struct mem_node *follower = follower_gets_old_heartbeat(&cluster, GUARD_ALL);
+    assert_int_equal(follower->raft.commit_index, follower->raft.last_applied);
+    assert_true(follower->raft.commit_index > 20);
+    mem_release(&cluster);
+}
+
 /* ---- with all guards, an ordinary life ------------------------------------------------------ */
 
 static void guarded_nodes_replicate_and_agree(void **state)
@@ -570,6 +623,8 @@ int main(void)
         cmocka_unit_test(a_snapshot_that_cannot_be_read_stops_the_node_with_a_reason),
         cmocka_unit_test(unguarded_a_closing_node_still_sends_snapshots),
         cmocka_unit_test(a_closing_node_sends_nothing),
+        cmocka_unit_test(unguarded_an_old_heartbeat_takes_the_commit_index_back),
+        cmocka_unit_test(an_old_heartbeat_leaves_the_commit_index_alone),
         cmocka_unit_test(guarded_nodes_replicate_and_agree),
     };
 
