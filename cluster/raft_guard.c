@@ -245,6 +245,21 @@ static void keep_commit_index(const struct raft *raft, struct raft_append_entrie
     }
 }
 
+/* ---- B8: an acknowledgement of nobody knows what -------------------------------------------- */
+/* The answer to entries or a snapshot of an earlier term has a last log index that was never set
+ * (recv_append_entries.c, recv_install_snapshot.c), and for a snapshot, or entries from the first on, it
+ * is no refusal either. A leader that took it for its own term's would count a follower that has
+ * nothing. Such an answer only tells the term. */
+
+static bool is_of_earlier_term(const struct raft *raft,
+                               const struct raft_message *message)
+{
+    return (message->type == RAFT_APPEND_ENTRIES &&
+            message->append_entries.term < raft->current_term) ||
+           (message->type == RAFT_INSTALL_SNAPSHOT &&
+            message->install_snapshot.term < raft->current_term);
+}
+
 /* ---- what comes in -------------------------------------------------------------------------- */
 
 static void transfer_answered(struct raft_guard *guard,
@@ -265,7 +280,10 @@ static void guard_recv(struct raft_io *io, struct raft_message *message)
     if (message->type == RAFT_APPEND_ENTRIES) {
         keep_commit_index(guard->raft, &message->append_entries);
     }
+    /* libraft answers before this returns. */
+    guard->answers_earlier_term = is_of_earlier_term(guard->raft, message);
     guard->recv(io, message);
+    guard->answers_earlier_term = false;
 }
 
 static int guard_start(struct raft_io *io,
@@ -468,6 +486,11 @@ static int guard_send(struct raft_io *io,
         cut.append_entries.n_entries = entries_before_change(&message->append_entries);
         return guard->inner.send(io, request, &cut, on_done);
     }
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT && guard->answers_earlier_term) {
+        struct raft_message refusal = *message;
+        refusal.append_entries_result.last_log_index = 0; /* B8 */
+        return guard->inner.send(io, request, &refusal, on_done);
+    }
     return guard->inner.send(io, request, message, on_done);
 }
 
@@ -552,6 +575,7 @@ void raft_guard_install(struct raft_guard *guard,
     guard->host = *host;
     guard->recv = NULL;
     guard->snapshots_storing = 0;
+    guard->answers_earlier_term = false;
     guard->thread = pthread_self();
     atomic_init(&guard->truncating, false);
     atomic_init(&guard->segment_failed, false);

@@ -20,7 +20,8 @@
  *       committed
  *   B5  several buffers in one apply, or a length that is no multiple of 8
  *   B6  a snapshot read for sending that fails, or ends while the node closes
- *   B7  a follower's commit index that falls, and a snapshot that is newer than its index */
+ *   B7  a follower's commit index that falls, and a snapshot that is newer than its index
+ *   B8  an answer to a message of an earlier term that acknowledges a random index */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 
@@ -72,6 +73,7 @@ struct raft_guard {
     struct raft_guard_host host;
     raft_io_recv_cb recv;
     unsigned snapshots_storing;
+    bool answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
     pthread_t thread;       /* that libraft runs in */
     atomic_bool truncating; /* what its work in the thread pool said */
     atomic_bool segment_failed;

@@ -580,6 +580,70 @@ static void an_old_heartbeat_leaves_the_commit_index_alone(void **state)
     mem_release(&cluster);
 }
 
+/* ---- B8: an acknowledgement of nobody knows what -------------------------------------------- */
+
+/* What libraft leaves unset then has this value. */
+static void __attribute__((noinline)) paint_the_stack(void)
+{
+    volatile char below[8192];
+
+    for (size_t i = 0; i < sizeof(below); i++) {
+        below[i] = 0x5a;
+    }
+}
+
+/* Node 3 is in a later term than a leader whose snapshot comes at last. Returns the index that its
+ * answer acknowledges. */
+static raft_index answer_to_old_snapshot(struct mem_cluster *cluster, unsigned guarded)
+{
+    char address[] = "1";
+    struct raft_message message = {
+        .type = RAFT_INSTALL_SNAPSHOT,
+        .server_id = 1,
+        .server_address = address,
+        .install_snapshot = {.last_index = 3, .last_term = 1, .data = {.len = 8}},
+    };
+
+    mem_init(cluster, 3, guarded, &NO_FATAL);
+    struct mem_node *follower = mem_node(cluster, 3);
+    mem_elect(cluster, 1);
+    follower->hold[MEM_SEND] = true;
+    message.install_snapshot.term = follower->raft.current_term - 1;
+    message.install_snapshot.data.base = raft_calloc(1, 8);
+    raft_configuration_init(&message.install_snapshot.conf);
+    paint_the_stack();
+    follower->recv(follower->io, &message);
+    for (const struct mem_op *op = cluster->ops; op != NULL; op = op->next) {
+        if (op->node == follower && op->type == MEM_SEND) {
+            assert_int_equal(op->message.type, RAFT_APPEND_ENTRIES_RESULT);
+            assert_int_equal(op->message.append_entries_result.rejected, 0);
+            return op->message.append_entries_result.last_log_index;
+        }
+    }
+    fail_msg("node 3 does not answer");
+    return 0;
+}
+
+static void
+unguarded_a_snapshot_of_an_earlier_term_is_acknowledged_at_random(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    assert_true(answer_to_old_snapshot(&cluster, GUARD_NONE) >
+                mem_node(&cluster, 3)->raft.last_stored);
+    mem_release(&cluster);
+}
+
+static void a_snapshot_of_an_earlier_term_acknowledges_nothing(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    assert_int_equal(answer_to_old_snapshot(&cluster, GUARD_ALL), 0);
+    mem_release(&cluster);
+}
+
 /* ---- with all guards, an ordinary life ------------------------------------------------------ */
 
 static void guarded_nodes_replicate_and_agree(void **state)
@@ -625,6 +689,9 @@ int main(void)
         cmocka_unit_test(a_closing_node_sends_nothing),
         cmocka_unit_test(unguarded_an_old_heartbeat_takes_the_commit_index_back),
         cmocka_unit_test(an_old_heartbeat_leaves_the_commit_index_alone),
+        cmocka_unit_test(
+            unguarded_a_snapshot_of_an_earlier_term_is_acknowledged_at_random),
+        cmocka_unit_test(a_snapshot_of_an_earlier_term_acknowledges_nothing),
         cmocka_unit_test(guarded_nodes_replicate_and_agree),
     };
 
