@@ -189,6 +189,19 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 /* After frames were taken: read on, or not, or tell that this was all. */
 static void go_on(struct conn *conn);
 
+/* When bytes and a reset have come together, libuv gives the bytes, and then an end as if the peer had
+ * closed in order (stream.c: uv__stream_eof after a partial read). Only the socket still knows. */
+static int error_behind_end(const struct conn *conn)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
+        return 0;
+    }
+    return -error;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
 {
     struct conn *conn = stream->data;
@@ -196,15 +209,15 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
     if (got == 0) {
         return;
     }
-    if (got == UV_EOF) {
-        stop_reading(conn);
-        conn->at_end = true;
-        go_on(conn);
-        return;
-    }
     if (got < 0) {
         stop_reading(conn);
-        conn->host->on_broken(conn, uv_err_name((int)got));
+        int error = got == UV_EOF ? error_behind_end(conn) : (int)got;
+        if (error != 0) {
+            conn->host->on_broken(conn, uv_err_name(error));
+            return;
+        }
+        conn->at_end = true;
+        go_on(conn);
         return;
     }
     conn->read_ms = now_ms(conn);
@@ -419,7 +432,7 @@ static void set_options(int fd)
 
 int conn_open(struct conn *conn, uv_loop_t *loop, const struct conn_host *host, int fd)
 {
-    *conn = (struct conn){.host = host};
+    *conn = (struct conn){.host = host, .fd = fd};
     set_options(fd);
     int rv = uv_tcp_init(loop, &conn->tcp);
     assert(rv == 0); /* without a socket yet it cannot fail */

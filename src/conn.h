@@ -50,6 +50,7 @@ struct conn_host {
 
 struct conn {
     const struct conn_host *host;
+    int fd; /* tcp's */
     uv_tcp_t tcp;
     uv_timer_t timer;
     uv_write_t write;

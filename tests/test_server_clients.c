@@ -3,6 +3,7 @@
 #include "server_fixture.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -449,6 +450,29 @@ static void reset_leaves_the_session_its_grace(void **state)
     peer_close(&waiter);
 }
 
+/* libuv then gives the bytes and an end, as if the peer had closed in order. */
+static void reset_right_behind_bytes_is_no_orderly_close(void **state)
+{
+    const uint8_t beginning[] = {0, 0}; /* of a frame */
+    struct peer holder;
+    struct peer waiter;
+
+    peer_open(&holder, *state);
+    peer_open(&waiter, *state);
+    peer_hello(&holder, 1000);
+    attach(&holder, "c");
+    acquire(&holder, "c", "a");
+    queue(&waiter, "", "a");
+
+    assert_int_equal(send(holder.fd, beginning, sizeof(beginning), MSG_NOSIGNAL), 2);
+    peer_reset(&holder);
+
+    fixture_run(*state, 100);
+    peer_expect_nothing(&waiter);
+    peer_expect(&waiter, WIRE_RESP_GRANTED);
+    peer_close(&waiter);
+}
+
 static void client_that_comes_back_within_the_grace_loses_nothing(void **state)
 {
     struct peer holder;
@@ -600,6 +624,7 @@ int main(void)
         TEST(detach_of_the_last_connection_frees_at_once),
         TEST(reset_without_a_grace_frees_at_once),
         TEST(reset_leaves_the_session_its_grace),
+        TEST(reset_right_behind_bytes_is_no_orderly_close),
         TEST(client_that_comes_back_within_the_grace_loses_nothing),
         TEST(orderly_close_has_no_grace),
         TEST(silent_session_is_closed_and_then_has_its_grace),
