@@ -237,6 +237,9 @@ static void set_options(struct raft_node *node)
     raft_set_pre_vote(raft, true);
     raft_set_snapshot_threshold(raft, config->snapshot_threshold);
     raft_set_snapshot_trailing(raft, config->snapshot_trailing);
+    /* How long a follower counts as busy with a snapshot that it may never have got, 30 s unless
+     * said. The guard (B3) sees to it that an early second attempt sends nothing twice. */
+    raft_set_install_snapshot_timeout(raft, RAFT_GUARD_STORE_MS_MIN);
     raft_uv_set_connect_retry_delay(&node->guard.io, config->timing.connect_retry_ms);
     /* It would rename a damaged segment away and start without the entries that it
      * acknowledged. */
