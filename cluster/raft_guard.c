@@ -466,6 +466,30 @@ static unsigned entries_before_change(const struct raft_append_entries *append)
     return append->n_entries;
 }
 
+/* ---- B8, B9: answers that do not say what they should --------------------------------------- */
+/* B9. The answer to a pre-vote echoes the term of the request (recv_request_vote.c), so that a node of a
+ * lower term can be heard. A refusal because of our higher term then never tells it: the candidate
+ * asks for the same term again for ever, and if it has the newer log, and the two are all that is left of a
+ * majority, nobody is ever elected. The candidate would follow the true term (recv_request_vote_result.c). */
+
+static int send_answer(struct raft_guard *guard,
+                       struct raft_io_send *request,
+                       const struct raft_message *message,
+                       raft_io_send_cb on_done)
+{
+    struct raft_message answer = *message;
+
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT) {
+        if (guard->answers_earlier_term) {
+            answer.append_entries_result.last_log_index = 0;
+        }
+    } else if (!message->request_vote_result.vote_granted &&
+               message->request_vote_result.term < guard->raft->current_term) {
+        answer.request_vote_result.term = guard->raft->current_term;
+    }
+    return guard->inner.send(&guard->io, request, &answer, on_done);
+}
+
 static int guard_send(struct raft_io *io,
                       struct raft_io_send *request,
                       const struct raft_message *message,
@@ -486,10 +510,9 @@ static int guard_send(struct raft_io *io,
         cut.append_entries.n_entries = entries_before_change(&message->append_entries);
         return guard->inner.send(io, request, &cut, on_done);
     }
-    if (message->type == RAFT_APPEND_ENTRIES_RESULT && guard->answers_earlier_term) {
-        struct raft_message refusal = *message;
-        refusal.append_entries_result.last_log_index = 0; /* B8 */
-        return guard->inner.send(io, request, &refusal, on_done);
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT ||
+        message->type == RAFT_REQUEST_VOTE_RESULT) {
+        return send_answer(guard, request, message, on_done);
     }
     return guard->inner.send(io, request, message, on_done);
 }

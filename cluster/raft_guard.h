@@ -21,7 +21,8 @@
  *   B5  several buffers in one apply, or a length that is no multiple of 8
  *   B6  a snapshot read for sending that fails, or ends while the node closes
  *   B7  a follower's commit index that falls, and a snapshot that is newer than its index
- *   B8  an answer to a message of an earlier term that acknowledges a random index */
+ *   B8  an answer to a message of an earlier term that acknowledges a random index
+ *   B9  a refused pre-vote that does not tell the higher term: nobody is ever elected */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 

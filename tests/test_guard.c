@@ -644,6 +644,62 @@ static void a_snapshot_of_an_earlier_term_acknowledges_nothing(void **state)
     mem_release(&cluster);
 }
 
+/* ---- B9: a refused pre-vote that does not tell why ------------------------------------------ */
+
+/* Node 1 came to term 60 in elections that nobody won; node 2, in an earlier term but with the newer log,
+ * asks whether it would vote for it. Returns the term in its answer. */
+static raft_term answer_to_late_pre_vote(struct mem_cluster *cluster, unsigned guarded)
+{
+    char address[] = "2";
+    struct raft_message message = {
+        .type = RAFT_REQUEST_VOTE,
+        .server_id = 2,
+        .server_address = address,
+        .request_vote = {.version = 2,
+                         .term = 60,
+                         .candidate_id = 2,
+                         .disrupt_leader = true},
+    };
+
+    mem_init(cluster, 3, guarded, &NO_FATAL);
+    struct mem_node *node = mem_node(cluster, 1);
+    node->recv(node->io, &message);
+    mem_run(cluster);
+    message.request_vote.term = 31;
+    message.request_vote.disrupt_leader = false;
+    message.request_vote.pre_vote = true;
+    message.request_vote.last_log_index = 100;
+    message.request_vote.last_log_term = 30;
+    node->recv(node->io, &message);
+    for (const struct mem_op *op = cluster->ops; op != NULL; op = op->next) {
+        if (op->node == node && op->type == MEM_SEND) {
+            assert_int_equal(op->message.type, RAFT_REQUEST_VOTE_RESULT);
+            assert_false(op->message.request_vote_result.vote_granted);
+            return op->message.request_vote_result.term;
+        }
+    }
+    fail_msg("node 1 does not answer");
+    return 0;
+}
+
+static void unguarded_a_refused_pre_vote_does_not_tell_the_higher_term(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    assert_int_equal(answer_to_late_pre_vote(&cluster, GUARD_NONE), 31);
+    mem_release(&cluster);
+}
+
+static void a_refused_pre_vote_tells_the_higher_term(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    assert_int_equal(answer_to_late_pre_vote(&cluster, GUARD_ALL), 60);
+    mem_release(&cluster);
+}
+
 /* ---- with all guards, an ordinary life ------------------------------------------------------ */
 
 static void guarded_nodes_replicate_and_agree(void **state)
@@ -692,6 +748,8 @@ int main(void)
         cmocka_unit_test(
             unguarded_a_snapshot_of_an_earlier_term_is_acknowledged_at_random),
         cmocka_unit_test(a_snapshot_of_an_earlier_term_acknowledges_nothing),
+        cmocka_unit_test(unguarded_a_refused_pre_vote_does_not_tell_the_higher_term),
+        cmocka_unit_test(a_refused_pre_vote_tells_the_higher_term),
         cmocka_unit_test(guarded_nodes_replicate_and_agree),
     };
 
