@@ -79,7 +79,8 @@ static void on_attach_answer(struct server *server,
                           event->epoch, event->superseded,
                           session != NULL ? &session->live : NULL, pending->gone_at_ms);
     } else {
-        liveness_refused(server->liveness, event->client);
+        bool stale = session != NULL && event->deny == FSM_DENY_STALE_EPOCH;
+        liveness_refused(server->liveness, event->client, stale ? &session->live : NULL);
     }
     if (session != NULL) {
         tell_attached(session, pending, event, at);

@@ -277,6 +277,13 @@ static struct liveness_link *link_get(struct liveness *liveness,
     return link;
 }
 
+static void link_make_stale(struct liveness_link *link)
+{
+    DL_DELETE2(link->client->links, link, client_prev, client_next);
+    link->stale = true;
+    link->client->stale_count++;
+}
+
 static void make_others_stale(struct liveness_client *client,
                               const struct liveness_conn *conn)
 {
@@ -286,9 +293,7 @@ static void make_others_stale(struct liveness_client *client,
     DL_FOREACH_SAFE2(client->links, link, next, client_next)
     {
         if (link->conn != conn) {
-            DL_DELETE2(client->links, link, client_prev, client_next);
-            link->stale = true;
-            client->stale_count++;
+            link_make_stale(link);
         }
     }
 }
@@ -328,13 +333,18 @@ void liveness_attached(struct liveness *liveness,
     client_settle(liveness, client);
 }
 
-void liveness_refused(struct liveness *liveness, struct fsm_str client_id)
+void liveness_refused(struct liveness *liveness,
+                      struct fsm_str client_id,
+                      struct liveness_conn *stale_conn)
 {
     struct liveness_client *client = client_find(liveness, client_id);
 
     assert(client != NULL);
     assert(client->attaching > 0);
     client->attaching--;
+    if (stale_conn != NULL && link_find(liveness, stale_conn, client) == NULL) {
+        link_make_stale(link_get(liveness, stale_conn, client));
+    }
     client_settle(liveness, client);
 }
 

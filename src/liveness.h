@@ -12,7 +12,8 @@
  * does nothing.
  *
  * Stale links: when a client is superseded, its older connections lose it, but remember
- * that they did, so that their requests are refused instead of attaching it again.
+ * that they did, so that their requests are refused instead of attaching it again. The
+ * same for a connection whose attach comes too late.
  *
  * Time is an argument, ms of any steady clock. */
 #ifndef NETLOCK_LIVENESS_H
@@ -53,7 +54,11 @@ void liveness_attached(struct liveness *liveness,
                        bool superseded,
                        struct liveness_conn *conn,
                        uint64_t gone_at_ms);
-void liveness_refused(struct liveness *liveness, struct fsm_str client);
+/* @stale_conn not NULL: because a newer connection has superseded this one, unless it is
+ * attached by another request; its link is stale. */
+void liveness_refused(struct liveness *liveness,
+                      struct fsm_str client,
+                      struct liveness_conn *stale_conn);
 
 /* The client as attached on @conn, or NULL. */
 struct liveness_link *liveness_find(const struct liveness *liveness,

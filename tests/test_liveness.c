@@ -119,7 +119,7 @@ static void refused_return_does_not_stretch_the_grace(void **state)
     drop(liveness, &one, "c", 100);
     liveness_attaching(liveness, id("c"));
     assert_true(nothing_due(liveness, 1000)); /* the log decides first */
-    liveness_refused(liveness, id("c"));
+    liveness_refused(liveness, id("c"), NULL);
 
     assert_true(due_is(liveness, 100, "c", 5));
 }
@@ -129,10 +129,41 @@ static void refused_attach_leaves_nothing_behind(void **state)
     struct liveness *liveness = *state;
 
     liveness_attaching(liveness, id("c"));
-    liveness_refused(liveness, id("c"));
+    liveness_refused(liveness, id("c"), NULL);
 
     assert_true(nothing_due(liveness, UINT64_MAX - 1));
     assert_int_equal(liveness_clients_count(liveness), 0);
+}
+
+static void attach_that_comes_too_late_leaves_a_stale_link(void **state)
+{
+    struct liveness *liveness = *state;
+    struct liveness_conn old = {0};
+    struct liveness_conn new = {0};
+
+    attach(liveness, "c", 5, &new);
+    liveness_attaching(liveness, id("c"));
+    liveness_refused(liveness, id("c"), &old);
+
+    assert_true(liveness_link_stale(liveness_find(liveness, &old, id("c"))));
+    assert_ptr_equal(liveness_newest(liveness, id("c")), &new);
+    drop(liveness, &old, "c", 100);
+    assert_true(nothing_due(liveness, 1000));
+    drop(liveness, &new, "c", 2000);
+    assert_true(due_is(liveness, 2000, "c", 5));
+}
+
+static void late_attach_does_not_touch_a_link_that_is_there(void **state)
+{
+    struct liveness *liveness = *state;
+    struct liveness_conn one = {0};
+
+    attach(liveness, "c", 5, &one);
+    liveness_attaching(liveness, id("c"));
+    liveness_refused(liveness, id("c"), &one);
+
+    assert_false(liveness_link_stale(liveness_find(liveness, &one, id("c"))));
+    drop(liveness, &one, "c", 100);
 }
 
 static void attach_of_a_dead_connection_makes_the_client_go(void **state)
@@ -169,7 +200,7 @@ static void link_is_not_the_last_while_another_attach_is_under_way(void **state)
     liveness_attaching(liveness, id("c"));
 
     assert_false(liveness_link_is_last(liveness_find(liveness, &one, id("c"))));
-    liveness_refused(liveness, id("c"));
+    liveness_refused(liveness, id("c"), NULL);
     assert_true(liveness_link_is_last(liveness_find(liveness, &one, id("c"))));
     liveness_clear(liveness); /* the connections go with this function */
 }
@@ -333,6 +364,8 @@ int main(void)
         TEST(return_within_the_grace_cancels_it),
         TEST(refused_return_does_not_stretch_the_grace),
         TEST(refused_attach_leaves_nothing_behind),
+        TEST(attach_that_comes_too_late_leaves_a_stale_link),
+        TEST(late_attach_does_not_touch_a_link_that_is_there),
         TEST(attach_of_a_dead_connection_makes_the_client_go),
         TEST(proposed_detach_is_not_due_again),
         TEST(link_is_not_the_last_while_another_attach_is_under_way),
