@@ -320,7 +320,10 @@ static void on_snapshot_got(struct raft_io_snapshot_get *request,
 
     raft_free(get);
     if (status == 0) {
+        /* libraft sends it before this returns. */
+        guard->loaded_term = snapshot->term;
         on_done(outer, snapshot, status);
+        guard->loaded_term = 0;
     } else if (!guard->raft->legacy.closing) {
         stop(guard, "cannot read the last snapshot", status);
     }
@@ -412,11 +415,27 @@ static void on_snapshot_sent(struct raft_io_send *request, int status)
     on_done(outer, status);
 }
 
+/* B10. When the leader has stored another snapshot between the decision to send one and reading it, the
+ * message gets the index of what was read and keeps the term of the old one (legacy.c:
+ * legacyLoadSnapshotCb). The follower then has a committed entry under a term that it never had; the
+ * leader's entries contradict it, and the follower frees them twice (recv_append_entries.c, legacy.c). */
+static struct raft_message with_loaded_term(const struct raft_guard *guard,
+                                            const struct raft_message *message)
+{
+    struct raft_message whole = *message;
+
+    if (guard->loaded_term != 0) {
+        whole.install_snapshot.last_term = guard->loaded_term;
+    }
+    return whole;
+}
+
 static int send_snapshot(struct raft_guard *guard,
                          struct raft_io_send *request,
                          const struct raft_message *message,
                          raft_io_send_cb on_done)
 {
+    struct raft_message whole = with_loaded_term(guard, message);
     raft_time now = guard->io.time(&guard->io);
     struct raft_guard_transfer *transfer = transfer_find(guard, message->server_id);
 
@@ -435,7 +454,7 @@ static int send_snapshot(struct raft_guard *guard,
     send->transfer = transfer;
     send->outer = request;
     send->on_done = on_done;
-    int rv = guard->inner.send(&guard->io, &send->request, message, on_snapshot_sent);
+    int rv = guard->inner.send(&guard->io, &send->request, &whole, on_snapshot_sent);
     if (rv != 0) {
         raft_free(send);
         return rv;
@@ -599,6 +618,7 @@ void raft_guard_install(struct raft_guard *guard,
     guard->recv = NULL;
     guard->snapshots_storing = 0;
     guard->answers_earlier_term = false;
+    guard->loaded_term = 0;
     guard->thread = pthread_self();
     atomic_init(&guard->truncating, false);
     atomic_init(&guard->segment_failed, false);

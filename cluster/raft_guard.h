@@ -22,7 +22,8 @@
  *   B6  a snapshot read for sending that fails, or ends while the node closes
  *   B7  a follower's commit index that falls, and a snapshot that is newer than its index
  *   B8  an answer to a message of an earlier term that acknowledges a random index
- *   B9  a refused pre-vote that does not tell the higher term: nobody is ever elected */
+ *   B9  a refused pre-vote that does not tell the higher term: nobody is ever elected
+ *   B10 a snapshot that is sent with the term of the one before */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 
@@ -74,6 +75,7 @@ struct raft_guard {
     struct raft_guard_host host;
     raft_io_recv_cb recv;
     unsigned snapshots_storing;
+    raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
     bool answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
     pthread_t thread;       /* that libraft runs in */
     atomic_bool truncating; /* what its work in the thread pool said */

@@ -700,6 +700,56 @@ static void a_refused_pre_vote_tells_the_higher_term(void **state)
     mem_release(&cluster);
 }
 
+/* ---- B10: a snapshot with the term of the one before ---------------------------------------- */
+
+/* While node 1 reads its snapshot to send it to node 3, it stores another, whose last entry is of a later
+ * term. Returns the term under which node 3 stores what it gets. */
+static raft_term term_of_snapshot_read_late(struct mem_cluster *cluster, unsigned guarded)
+{
+    mem_init(cluster, 3, guarded, &NO_FATAL);
+    struct mem_node *leader = mem_node(cluster, 1);
+    leave_node_3_behind(cluster);
+    leader->cut_off = 2; /* nobody hears anybody, and then node 1 is elected again */
+    mem_node(cluster, 2)->cut_off = 3;
+    mem_tick(cluster, 25);
+    leader->cut_off = 0;
+    mem_node(cluster, 2)->cut_off = 0;
+    mem_elect(cluster, 1);
+    leader->hold[MEM_GET] = true;
+    mem_node(cluster, 3)->cut_off = 0;
+    mem_tick(cluster, 3);
+
+    apply_some(cluster, 1, 15);
+    leader->hold[MEM_GET] = false;
+    mem_run(cluster);
+    assert(mem_node(cluster, 3)->snapshot != NULL);
+    return mem_node(cluster, 3)->snapshot->term;
+}
+
+static void snapshot_read_late_child(unsigned guarded)
+{
+    static struct mem_cluster cluster;
+
+    term_of_snapshot_read_late(&cluster, guarded);
+}
+
+/* Under the term of the one before; node 3 then frees twice what contradicts it. */
+static void unguarded_a_snapshot_read_late_kills_who_gets_it(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(snapshot_read_late_child, GUARD_NONE), -1);
+}
+
+static void a_snapshot_read_late_has_its_own_term(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    raft_term term = term_of_snapshot_read_late(&cluster, GUARD_ALL);
+    assert_int_equal(term, mem_node(&cluster, 1)->snapshot->term);
+    mem_release(&cluster);
+}
+
 /* ---- with all guards, an ordinary life ------------------------------------------------------ */
 
 static void guarded_nodes_replicate_and_agree(void **state)
@@ -750,6 +800,8 @@ int main(void)
         cmocka_unit_test(a_snapshot_of_an_earlier_term_acknowledges_nothing),
         cmocka_unit_test(unguarded_a_refused_pre_vote_does_not_tell_the_higher_term),
         cmocka_unit_test(a_refused_pre_vote_tells_the_higher_term),
+        cmocka_unit_test(unguarded_a_snapshot_read_late_kills_who_gets_it),
+        cmocka_unit_test(a_snapshot_read_late_has_its_own_term),
         cmocka_unit_test(guarded_nodes_replicate_and_agree),
     };
 
