@@ -233,10 +233,11 @@ static const struct {
     {NOTICE_LOST, NETLOCK_LOST},
 };
 
-static void deliver_lock(struct netlock *nl, struct client_lock *lock)
+static void call_notices(struct netlock *nl,
+                         const struct client_lock *lock,
+                         unsigned notices,
+                         uint64_t token)
 {
-    unsigned notices = lock->notices;
-    lock->notices = 0;
     for (size_t i = 0; i < sizeof(notice_order) / sizeof(notice_order[0]); i++) {
         if ((notices & notice_order[i].notice) == 0)
             continue;
@@ -244,10 +245,58 @@ static void deliver_lock(struct netlock *nl, struct client_lock *lock)
         struct netlock_notice notice = {
             .event = notice_order[i].event,
             .name = lock->name,
-            .token = queued ? 0 : lock->notice_token,
+            .token = queued ? 0 : token,
             .position = queued ? lock->position : 0,
         };
         call_notice(nl, &notice);
+    }
+}
+
+static void deliver_lock(struct netlock *nl, struct client_lock *lock)
+{
+    unsigned notices = lock->notices;
+    lock->notices = 0;
+    call_notices(nl, lock, notices, lock->notice_token);
+}
+
+static void deliver_operation(struct netlock *nl, struct operation *operation)
+{
+    TAILQ_REMOVE(&nl->done, operation, link);
+    nl->overtaken -= operation->notices != 0 ? 1 : 0;
+    nl->in_callback = true;
+    if (nl->threaded)
+        pthread_mutex_unlock(&nl->mutex);
+    if (operation->done != NULL)
+        operation->done(operation->arg, operation->rv,
+                        operation->has_grant ? &operation->grant : NULL);
+    if (nl->threaded)
+        pthread_mutex_lock(&nl->mutex);
+    nl->in_callback = false;
+    if (operation->notices != 0)
+        call_notices(nl, operation->lock, operation->notices, operation->grant.token);
+    operation_free(nl, operation);
+}
+
+static struct operation *first_overtaken(struct netlock *nl)
+{
+    struct operation *at = NULL;
+    if (nl->overtaken > 0) {
+        at = TAILQ_FIRST(&nl->done);
+        while (at->notices == 0)
+            at = TAILQ_NEXT(at, link);
+    }
+    return at;
+}
+
+/* A hold can be over before its caller was told of it: then first what led to it, in order. */
+static void deliver_overtaken(struct netlock *nl)
+{
+    struct operation *overtaken;
+    while ((overtaken = first_overtaken(nl)) != NULL) {
+        struct operation *at = TAILQ_FIRST(&nl->done);
+        while (at->lock != overtaken->lock)
+            at = TAILQ_NEXT(at, link);
+        deliver_operation(nl, at);
     }
 }
 
@@ -262,24 +311,7 @@ static void deliver_notices(struct netlock *nl)
         lock->users--;
         client_lock_unuse(nl, lock);
     }
-}
-
-static void deliver_done(struct netlock *nl)
-{
-    while (!TAILQ_EMPTY(&nl->done)) {
-        struct operation *operation = TAILQ_FIRST(&nl->done);
-        TAILQ_REMOVE(&nl->done, operation, link);
-        nl->in_callback = true;
-        if (nl->threaded)
-            pthread_mutex_unlock(&nl->mutex);
-        if (operation->done != NULL)
-            operation->done(operation->arg, operation->rv,
-                            operation->has_grant ? &operation->grant : NULL);
-        if (nl->threaded)
-            pthread_mutex_lock(&nl->mutex);
-        nl->in_callback = false;
-        operation_free(nl, operation);
-    }
+    deliver_overtaken(nl);
 }
 
 /* Report what is over, until the clock says that nothing more has ended meanwhile. */
@@ -291,6 +323,15 @@ static void settle_leases(struct netlock *nl)
         deliver_notices(nl);
         client_clock(nl);
     } while (nl->lease_due_ms <= nl->now_ms);
+}
+
+/* Callbacks take their time, and leases end in it. */
+static void deliver_done(struct netlock *nl)
+{
+    while (!TAILQ_EMPTY(&nl->done)) {
+        deliver_operation(nl, TAILQ_FIRST(&nl->done));
+        settle_leases(nl);
+    }
 }
 
 int client_step(struct netlock *nl)

@@ -149,6 +149,16 @@ static struct lock_grant grant_of(const struct wire_response *answer, uint64_t d
     };
 }
 
+/* The same, as the answer to @operation. */
+static struct lock_grant answer_of(const struct operation *operation,
+                                   const struct wire_response *answer,
+                                   uint64_t decided_ms)
+{
+    struct lock_grant grant = grant_of(answer, decided_ms);
+    grant.number = operation->sent_number;
+    return grant;
+}
+
 static void tell_grant(struct operation *operation, const struct lock_grant *grant)
 {
     operation->has_grant = true;
@@ -161,6 +171,30 @@ static void tell_grant(struct operation *operation, const struct lock_grant *gra
     };
 }
 
+/* A release that is still to come and frees the hold with @token: it was refused for now, or is on its
+ * way behind what has just been granted. One of the caller counts if it was made before @number. */
+static bool
+release_follows(const struct client_lock *lock, uint64_t token, uint64_t number)
+{
+    const struct operation *at;
+    LIST_FOREACH(at, &lock->operations, of_lock)
+    {
+        if (at->kind == OPERATION_UNLOCK && (at->internal || at->number < number) &&
+            (at->token == 0 || at->token == token))
+            return true;
+    }
+    return false;
+}
+
+/* The caller has given the hold up, or was told LOST, and the cluster has not heard of it yet. */
+static bool given_up(struct netlock *nl, struct client_lock *lock, uint64_t token)
+{
+    if (!lock->held && lock->lost_token == token &&
+        !release_follows(lock, token, UINT64_MAX))
+        operation_clean_up(nl, lock, token);
+    return release_follows(lock, token, UINT64_MAX);
+}
+
 static void lock_granted(struct netlock *nl,
                          struct operation *operation,
                          const struct wire_response *answer,
@@ -171,7 +205,12 @@ static void lock_granted(struct netlock *nl,
         return; /* the clean-up that was sent after it frees it, and answers the caller */
     if (decided_ms < operation->sent_ms)
         decided_ms = operation->sent_ms;
-    struct lock_grant grant = grant_of(answer, decided_ms);
+    struct lock_grant grant = answer_of(operation, answer, decided_ms);
+    /* Not his for long. After the release the same request gets a hold of its own. */
+    if (given_up(nl, lock, grant.token)) {
+        operation_again_last(nl, operation);
+        return;
+    }
     /* This process may have slept on its grant. Asking again is answered with the same hold, or the
      * request queues again: either way with a lease that is worth something. Only once, because
      * a timeout can be shorter than any round trip; then the caller gets it, and LOST. */
@@ -195,6 +234,9 @@ static void lock_answered(struct netlock *nl,
     case WIRE_RESP_WAIT:
         operation->refused_since_ms = 0;
         lock->position = answer->wait.queue_position;
+        operation->parked = true;
+        if (lock->held)
+            nl->lease_due_ms = 0; /* an upgrade: it can end the hold that there is */
         if (!operation->cancelled)
             client_lock_notice(nl, lock, NOTICE_QUEUED);
         operation_to_waiting(nl, operation);
@@ -258,6 +300,8 @@ static void unlock_answered(struct netlock *nl,
         operation_complete(nl, request, -NETLOCK_ECANCELLED);
     if (lock->held && (token == 0 || token == lock->token))
         client_lock_dropped(nl, lock);
+    if (token == 0 || token == lock->lost_token)
+        lock->lost_token = 0; /* what is granted from now on is another hold */
     operation_complete(nl, operation, release_to_rv(operation, answer->release.result));
 }
 
@@ -268,10 +312,12 @@ static void refresh_granted(struct netlock *nl,
                             const struct wire_response *answer)
 {
     struct client_lock *lock = operation->lock;
-    struct lock_grant grant = grant_of(answer, operation->sent_ms);
+    struct lock_grant grant = answer_of(operation, answer, operation->sent_ms);
     bool known = lock->held && lock->token == grant.token;
-    /* Reported LOST while the refresh was under way; its clean-up follows. */
-    if (!lock->held && lock->lost_token == grant.token) {
+    /* Reported LOST while the refresh was under way; its clean-up follows. Or the caller had given
+     * it up before. */
+    if ((!lock->held && lock->lost_token == grant.token) ||
+        release_follows(lock, grant.token, operation->number)) {
         operation_complete(nl, operation, -NETLOCK_EEXPIRED);
         return;
     }
@@ -438,6 +484,9 @@ void client_answer(struct netlock *nl, const struct wire_response *answer)
     } else {
         decided_ms = client_evidence_event(nl, &answer->position);
     }
+    if (operation != NULL && answer->type != WIRE_RESP_GRANTED &&
+        (answer->type != WIRE_RESP_ERROR || answer->error.code != WIRE_ERROR_UNKNOWN))
+        client_lease_unchanged(nl, operation);
     if (operation == NULL)
         unasked(nl, answer, decided_ms);
     else if (answer->type == WIRE_RESP_ERROR)
@@ -453,13 +502,6 @@ static void take_claim(struct netlock *nl, const struct wire_claim *claim, uint6
     struct client_lock *lock = client_lock_find(nl, claim->lock.data, claim->lock.len);
     if (lock == NULL || !lock->held || claim->waiting)
         return;
-    if (claim->token != lock->token) {
-        /* Our own request that was under way has given it a new one; its answer will say so. */
-        lock->claimed = lock->request != NULL && lock->request->uncertain &&
-                        claim->token > lock->token;
-        return;
-    }
-    lock->claimed = true;
     struct lock_grant grant = {
         .token = claim->token,
         .index = index,
@@ -470,8 +512,20 @@ static void take_claim(struct netlock *nl, const struct wire_claim *claim, uint6
         .drop =
             claim->drop == WIRE_DROP_IGNORE ? NETLOCK_DROP_IGNORE : NETLOCK_DROP_RELEASE,
         .decided_ms = nl->session.attach_sent_ms,
+        .number = nl->operations_sent,
     };
-    client_lock_granted(nl, lock, &grant);
+    lock->claimed = claim->token == lock->token;
+    if (lock->claimed) {
+        client_lock_granted(nl, lock, &grant);
+    } else if (lock->request != NULL && lock->request->uncertain &&
+               claim->token > lock->token) {
+        /* Our own request that was under way has given it a new one; its answer will say so. */
+        lock->claimed = true;
+        client_lease_claimed(nl, lock, &grant);
+    } else if (claim->token > lock->token && !nl->share_id) {
+        /* A request that was given up has got it: nobody waits for it. */
+        operation_clean_up(nl, lock, claim->token);
+    }
 }
 
 void client_reconcile(struct netlock *nl, const struct wire_response *attach)

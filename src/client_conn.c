@@ -52,6 +52,15 @@ void client_conn_close(struct client_conn *conn)
     }
 }
 
+void client_conn_reset(struct client_conn *conn)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+    if (conn->fd >= 0)
+        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    client_conn_close(conn);
+}
+
 int client_conn_open(struct client_conn *conn,
                      const struct sockaddr *address,
                      socklen_t len)

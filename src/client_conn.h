@@ -34,7 +34,11 @@ int client_conn_open(struct client_conn *conn,
                      socklen_t len);
 /* Once writable: 0, or why the connect failed. */
 int client_conn_established(const struct client_conn *conn);
+/* Close in order: to a server, the client is gone at once, and what it holds is free. */
 void client_conn_close(struct client_conn *conn);
+/* Give the connection up, but not the client, which will come back by another: a reset, after which
+ * the server waits for the session grace. */
+void client_conn_reset(struct client_conn *conn);
 
 /* Queue one request. 0, -ENOMEM, -EMSGSIZE, -EINVAL. */
 int client_conn_put(struct client_conn *conn, const struct wire_request *request);

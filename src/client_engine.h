@@ -86,6 +86,7 @@ struct operation {
     struct client_lock *lock; /* NULL: about no lock; keeps the record alive */
     uint64_t called_ms;
     uint64_t sent_ms;
+    uint64_t sent_number;      /* in order of sending */
     uint64_t retry_at_ms;      /* QUEUED: not before; 0: at once */
     uint64_t refused_since_ms; /* first BUSY or UNKNOWN in a row; 0: none */
     bool internal;             /* nobody waits for it: goes on until it is answered */
@@ -93,7 +94,8 @@ struct operation {
     bool uncertain;            /* an earlier sending may have taken effect */
     bool cancelled;            /* LOCK: withdrawn by the caller; must not be sent again */
     bool asked_again; /* LOCK: a grant came too late to be of use, see client_answer.c */
-    uint64_t token;   /* UNLOCK, REFRESH, CHECK_TOKEN, BREAK */
+    bool parked;    /* LOCK: it was queued at the cluster, and may be granted any time */
+    uint64_t token; /* UNLOCK, REFRESH, CHECK_TOKEN, BREAK */
     bool believed_held; /* UNLOCK: we held it when the caller asked */
     union {
         struct {
@@ -117,6 +119,7 @@ struct operation {
     int rv;
     bool has_grant;
     struct netlock_grant grant;
+    unsigned notices; /* DONE: about this grant, after the callback that tells of it */
 };
 TAILQ_HEAD(operation_list, operation);
 
@@ -151,6 +154,10 @@ struct client_lock {
     enum netlock_drop drop;
     uint64_t start_ms; /* of the lease, on our clock */
     uint64_t end_ms;   /* CLIENT_NEVER: no timeout of its own */
+    /* What requests that are not answered may have made of the hold: see client_lease.c. */
+    uint64_t asked_number; /* of the last such request; 0: none */
+    uint64_t asked_start_ms, asked_end_ms;
+    bool asked_release;
 
     struct operation *request; /* the LOCK operation that is not answered */
 
@@ -243,7 +250,8 @@ struct netlock {
     struct operation **slots;
     uint32_t *generations;
     size_t slots_count, slots_free;
-    uint64_t operations_made;
+    uint64_t operations_made, operations_sent;
+    unsigned overtaken; /* of `done`: with notices */
     uint32_t *free_slots;
     struct operation *ping, *keepalive, *detach; /* under way, or NULL */
 
@@ -302,6 +310,8 @@ struct operation *operation_find(struct netlock *nl, struct wire_str key);
 void operation_again(struct netlock *nl,
                      struct operation *operation,
                      uint64_t retry_at_ms);
+/* The same, after all that is already to be sent about its lock. */
+void operation_again_last(struct netlock *nl, struct operation *operation);
 void operation_to_waiting(struct netlock *nl, struct operation *operation);
 void operations_requeue(struct netlock *nl); /* the connection is gone */
 void operations_send(struct netlock *nl);    /* READY: what is due */
@@ -352,6 +362,7 @@ struct lock_grant {
     enum netlock_type type;
     enum netlock_drop drop;
     uint64_t decided_ms; /* local time that is surely not after the decision */
+    uint64_t number;     /* sending of the request that it answers; 0: of none */
 };
 void client_lock_granted(struct netlock *nl,
                          struct client_lock *lock,
@@ -381,6 +392,14 @@ uint64_t client_local_ms(const struct netlock *nl, uint64_t cluster_ms);
 void client_lease_start(struct netlock *nl,
                         struct client_lock *lock,
                         const struct lock_grant *grant);
+/* A request has been sent that may shorten a hold. */
+void client_lease_asked(struct netlock *nl, const struct operation *operation);
+/* Its answer: it has not changed the hold, not yet at least. */
+void client_lease_unchanged(struct netlock *nl, const struct operation *operation);
+/* A request whose answer is not here yet has made @claim of the hold. */
+void client_lease_claimed(struct netlock *nl,
+                          struct client_lock *lock,
+                          const struct lock_grant *claim);
 /* Refresh now, if this is for us to do. 0 or -ENOMEM. */
 int client_lease_refresh(struct netlock *nl, struct client_lock *lock);
 bool client_grant_over(const struct netlock *nl, const struct lock_grant *grant);

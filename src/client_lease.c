@@ -13,15 +13,18 @@
  *   whichever answer gives the later bound replaces it. An answered ping proves nothing here: an
  *   entry is stamped before it is committed, and a ping can be sent and answered in between.
  *
- * Two things can end a hold:
+ * Three things can end a hold:
  *
  *   Its own timeout, at start + remaining.
  *   With RELEASE: the cluster counts the client as gone, session_grace after the connection was last
  *   heard of, or reattach_grace after a new leader began. The former from the sending of the last
  *   request that was answered at all. The latter from the last one answered from the log: a
  *   deposed leader still answers pings for a while, but it commits nothing.
+ *   A request of ours that gives it another timeout, decided when we do not know yet: from its
+ *   sending, until an answer says what holds. An upgrade that waits in the queue: from the last
+ *   answer from the log, which would have come after its grant.
  *
- * Both are shortened by the drift and a little more. At a third of either we act (refresh; or ask
+ * All are shortened by the drift and a little more. At a third of either we act (refresh; or ask
  * for the token, which goes through the log and changes nothing), at two thirds JEOPARDY, at the
  * end LOST. */
 #include "client_engine.h"
@@ -123,25 +126,71 @@ static struct span own_span(const struct client_lock *lock)
     return (struct span){lock->start_ms, lock->end_ms};
 }
 
-/* At the same third of whichever comes first: its own timeout, or the session's. */
-static uint64_t
-hold_part_ms(const struct netlock *nl, const struct client_lock *lock, unsigned thirds)
+static struct span asked_span(const struct client_lock *lock)
 {
-    uint64_t at_ms = part_ms(own_span(lock), thirds);
-    if (lock->drop == NETLOCK_DROP_IGNORE)
+    return lock->asked_number != 0
+               ? (struct span){lock->asked_start_ms, lock->asked_end_ms}
+               : (struct span){0, CLIENT_NEVER};
+}
+
+/* An upgrade in the queue, which makes another hold of this one when its turn comes; or NULL. */
+static const struct operation *upgrade_of(const struct client_lock *lock)
+{
+    return lock->request != NULL && lock->request->parked ? lock->request : NULL;
+}
+
+static struct span upgrade_span(const struct netlock *nl, const struct client_lock *lock)
+{
+    const struct operation *upgrade = upgrade_of(lock);
+    uint32_t timeout_ms =
+        upgrade != NULL ? upgrade->how.options.lock_timeout_ms : NETLOCK_UNLIMITED;
+    if (timeout_ms == 0 || timeout_ms == NETLOCK_UNLIMITED)
+        return (struct span){0, CLIENT_NEVER};
+    uint64_t start_ms = nl->evidence.log_ms;
+    return (struct span){start_ms, start_ms + shorten_ms(nl, timeout_ms)};
+}
+
+static bool ends_with_session(const struct client_lock *lock)
+{
+    const struct operation *upgrade = upgrade_of(lock);
+    return lock->drop == NETLOCK_DROP_RELEASE ||
+           (lock->asked_number != 0 && lock->asked_release) ||
+           (upgrade != NULL && upgrade->how.options.drop == NETLOCK_DROP_RELEASE);
+}
+
+/* Of what a refresh begins anew; */
+static uint64_t timeout_part_ms(const struct client_lock *lock, unsigned thirds)
+{
+    return min_ms(part_ms(own_span(lock), thirds), part_ms(asked_span(lock), thirds));
+}
+
+/* and of what any answer does. */
+static uint64_t evidence_part_ms(const struct netlock *nl,
+                                 const struct client_lock *lock,
+                                 unsigned thirds)
+{
+    uint64_t at_ms = part_ms(upgrade_span(nl, lock), thirds);
+    if (!ends_with_session(lock))
         return at_ms;
     return min_ms(at_ms, part_ms(session_span(nl), thirds));
 }
 
+/* At the same third of whichever comes first. */
+static uint64_t
+hold_part_ms(const struct netlock *nl, const struct client_lock *lock, unsigned thirds)
+{
+    return min_ms(timeout_part_ms(lock, thirds), evidence_part_ms(nl, lock, thirds));
+}
+
 static bool wants_refresh(const struct netlock *nl, const struct client_lock *lock)
 {
-    return lock->end_ms != CLIENT_NEVER && !lock->refreshing &&
+    return timeout_part_ms(lock, 3) != CLIENT_NEVER && !lock->refreshing &&
            (nl->flags & NETLOCK_NO_REFRESH) == 0 && nl->session.state == SESSION_READY;
 }
 
 static bool wants_keepalive(const struct netlock *nl, const struct client_lock *lock)
 {
-    return lock->drop == NETLOCK_DROP_RELEASE && nl->keepalive == NULL &&
+    return evidence_part_ms(nl, lock, 3) != CLIENT_NEVER && nl->keepalive == NULL &&
            nl->session.state == SESSION_READY;
 }
 
@@ -151,9 +200,9 @@ static uint64_t hold_due_ms(const struct netlock *nl, const struct client_lock *
     if (!lock->jeopardy)
         due_ms = min_ms(due_ms, hold_part_ms(nl, lock, 2));
     if (wants_refresh(nl, lock))
-        due_ms = min_ms(due_ms, part_ms(own_span(lock), 1));
+        due_ms = min_ms(due_ms, timeout_part_ms(lock, 1));
     if (wants_keepalive(nl, lock))
-        due_ms = min_ms(due_ms, part_ms(session_span(nl), 1));
+        due_ms = min_ms(due_ms, evidence_part_ms(nl, lock, 1));
     return due_ms;
 }
 
@@ -161,6 +210,8 @@ void client_lease_start(struct netlock *nl,
                         struct client_lock *lock,
                         const struct lock_grant *grant)
 {
+    if (grant->number >= lock->asked_number)
+        lock->asked_number = 0;
     lock->start_ms = grant->decided_ms;
     lock->end_ms = CLIENT_NEVER;
     if (grant->remaining_ms != NETLOCK_UNLIMITED) {
@@ -171,6 +222,75 @@ void client_lease_start(struct netlock *nl,
     if (lock->jeopardy)
         nl->lease_due_ms = 0; /* it may be safe again */
     nl->lease_due_ms = min_ms(nl->lease_due_ms, hold_due_ms(nl, lock));
+}
+
+/* ---- requests under way ---------------------------------------------------------------------- */
+
+/* Whichever of several ends first counts: requests are answered in the order of their sending, so
+ * the answer to the last one finds nothing else open. */
+static void asked(struct netlock *nl,
+                  struct client_lock *lock,
+                  uint64_t number,
+                  struct span span,
+                  bool release)
+{
+    bool first = lock->asked_number == 0;
+    if (first || span.end_ms < lock->asked_end_ms) {
+        lock->asked_start_ms = span.start_ms;
+        lock->asked_end_ms = span.end_ms;
+    }
+    lock->asked_release = (!first && lock->asked_release) || release;
+    lock->asked_number = number;
+    if (lock->held)
+        nl->lease_due_ms = min_ms(nl->lease_due_ms, hold_due_ms(nl, lock));
+}
+
+/* A duration of 0 is not counted: in a refresh it only starts anew what there is, and for a lock it is
+ * the server's default, which we do not know. */
+static struct span
+span_from(const struct netlock *nl, uint64_t start_ms, uint32_t duration_ms)
+{
+    if (duration_ms == 0 || duration_ms == NETLOCK_UNLIMITED)
+        return (struct span){start_ms, CLIENT_NEVER};
+    return (struct span){start_ms, start_ms + shorten_ms(nl, duration_ms)};
+}
+
+void client_lease_asked(struct netlock *nl, const struct operation *operation)
+{
+    uint32_t duration_ms = 0;
+    bool release = false;
+    if (operation->kind == OPERATION_LOCK) {
+        duration_ms = operation->how.options.lock_timeout_ms;
+        release = operation->how.options.drop == NETLOCK_DROP_RELEASE;
+    } else if (operation->kind == OPERATION_REFRESH) {
+        duration_ms = operation->refresh.lock_timeout_ms;
+        release = operation->refresh.set_drop &&
+                  operation->refresh.drop == NETLOCK_DROP_RELEASE;
+    }
+    struct span span = span_from(nl, operation->sent_ms, duration_ms);
+    if (span.end_ms != CLIENT_NEVER || release)
+        asked(nl, operation->lock, operation->sent_number, span, release);
+}
+
+void client_lease_unchanged(struct netlock *nl, const struct operation *operation)
+{
+    struct client_lock *lock = operation->lock;
+    if (lock == NULL || lock->asked_number != operation->sent_number)
+        return;
+    lock->asked_number = 0;
+    if (lock->jeopardy)
+        nl->lease_due_ms = 0; /* it may be safe again */
+}
+
+/* Whatever was sent on the connection before cannot act any more. */
+void client_lease_claimed(struct netlock *nl,
+                          struct client_lock *lock,
+                          const struct lock_grant *claim)
+{
+    lock->asked_number = 0;
+    asked(nl, lock, ++nl->operations_sent,
+          span_from(nl, claim->decided_ms, claim->remaining_ms),
+          claim->drop == NETLOCK_DROP_RELEASE);
 }
 
 bool client_grant_over(const struct netlock *nl, const struct lock_grant *grant)
@@ -221,10 +341,10 @@ static void look_at(struct netlock *nl, struct client_lock *lock)
         nl->jeopardies += jeopardy ? 1u : -1u;
         client_lock_notice(nl, lock, jeopardy ? NOTICE_JEOPARDY : NOTICE_SAFE);
     }
-    if (wants_refresh(nl, lock) && part_ms(own_span(lock), 1) <= nl->now_ms)
+    if (wants_refresh(nl, lock) && timeout_part_ms(lock, 1) <= nl->now_ms)
         (void)client_lease_refresh(nl,
                                    lock); /* no memory: tried again at the next look */
-    if (wants_keepalive(nl, lock) && part_ms(session_span(nl), 1) <= nl->now_ms)
+    if (wants_keepalive(nl, lock) && evidence_part_ms(nl, lock, 1) <= nl->now_ms)
         keep_alive(nl, lock);
 }
 

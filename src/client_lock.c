@@ -108,10 +108,28 @@ void client_lock_unuse(struct netlock *nl, struct client_lock *lock)
     free(lock);
 }
 
+/* The last callback, not made yet, that tells of the hold. */
+static struct operation *untold(struct netlock *nl, const struct client_lock *lock)
+{
+    struct operation *at;
+    TAILQ_FOREACH_REVERSE(at, &nl->done, operation_list, link)
+    {
+        if (at->lock == lock && at->has_grant && at->grant.token == lock->token)
+            return at;
+    }
+    return NULL;
+}
+
 void client_lock_notice(struct netlock *nl,
                         struct client_lock *lock,
                         enum lock_notice notice)
 {
+    struct operation *before = notice != NOTICE_QUEUED ? untold(nl, lock) : NULL;
+    if (before != NULL) {
+        nl->overtaken += before->notices == 0 ? 1 : 0;
+        before->notices |= notice;
+        return;
+    }
     if (lock->notices == 0)
         TAILQ_INSERT_TAIL(&nl->table.noticed, lock, noticed);
     lock->notices |= notice;

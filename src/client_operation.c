@@ -112,27 +112,30 @@ operation_new(struct netlock *nl, enum operation_kind kind, struct client_lock *
     return operation;
 }
 
-static void leave_lock(struct netlock *nl, struct operation *operation)
+static void leave_lock(struct operation *operation)
 {
     struct client_lock *lock = operation->lock;
     if (lock == NULL)
         return;
-    operation->lock = NULL;
     if (lock->request == operation)
         lock->request = NULL;
     if (operation->kind == OPERATION_REFRESH && operation->internal)
         lock->refreshing = false;
     LIST_REMOVE(operation, of_lock);
-    lock->users--;
-    client_lock_unuse(nl, lock);
 }
 
 void operation_free(struct netlock *nl, struct operation *operation)
 {
-    leave_lock(nl, operation);
-    if (operation->place != PLACE_DONE)
+    struct client_lock *lock = operation->lock;
+    if (operation->place != PLACE_DONE) {
+        leave_lock(operation);
         give_back_slot(nl, operation);
+    }
     free(operation);
+    if (lock == NULL)
+        return;
+    lock->users--;
+    client_lock_unuse(nl, lock);
 }
 
 void operation_complete(struct netlock *nl, struct operation *operation, int rv)
@@ -147,7 +150,7 @@ void operation_complete(struct netlock *nl, struct operation *operation, int rv)
         nl->detach = NULL;
     /* The key dies now: a late message must not find an operation that is over. */
     give_back_slot(nl, operation);
-    leave_lock(nl, operation);
+    leave_lock(operation);
     move(nl, operation, PLACE_DONE);
 }
 
@@ -160,21 +163,44 @@ void operation_again(struct netlock *nl,
     move(nl, operation, PLACE_QUEUED);
 }
 
+void operation_again_last(struct netlock *nl, struct operation *operation)
+{
+    operation->number = ++nl->operations_made;
+    operation_again(nl, operation, 0);
+}
+
 void operation_to_waiting(struct netlock *nl, struct operation *operation)
 {
     if (operation->place != PLACE_WAITING)
         move(nl, operation, PLACE_WAITING);
 }
 
-void operation_clean_up(struct netlock *nl, struct client_lock *lock, uint64_t token)
+static struct operation *
+clean_up(struct netlock *nl, struct client_lock *lock, uint64_t token)
 {
     if (nl->dead != 0 || nl->closing_end_ms != 0)
-        return;
+        return NULL;
     struct operation *operation = operation_new(nl, OPERATION_UNLOCK, lock);
     if (operation == NULL)
-        return; /* no memory: its timeout, or the end of this client, frees it */
+        return NULL; /* no memory: its timeout, or the end of this client, frees it */
     operation->internal = true;
     operation->token = token;
+    return operation;
+}
+
+void operation_clean_up(struct netlock *nl, struct client_lock *lock, uint64_t token)
+{
+    (void)clean_up(nl, lock, token);
+}
+
+/* In the place of what is given up: the caller may have asked for more since then, and must not lose
+ * what that gets. */
+static void
+clean_up_after(struct netlock *nl, const struct operation *operation, uint64_t token)
+{
+    struct operation *release = clean_up(nl, operation->lock, token);
+    if (release != NULL)
+        release->number = operation->number;
 }
 
 void operation_abandon(struct netlock *nl, struct operation *operation, int rv)
@@ -182,11 +208,12 @@ void operation_abandon(struct netlock *nl, struct operation *operation, int rv)
     struct client_lock *lock = operation->lock;
     /* It may have been granted, or be granted yet. Not under a shared id, where what is there may
      * belong to another process; and not when a hold we keep would go with it. */
+    bool keeps = lock != NULL && lock->held && !lock->releasing;
     if (operation->kind == OPERATION_LOCK && operation->ever_sent &&
-        !operation->cancelled && !lock->held && !nl->share_id)
-        operation_clean_up(nl, lock, 0);
+        !operation->cancelled && !keeps && !nl->share_id)
+        clean_up_after(nl, operation, 0);
     if (operation->kind == OPERATION_UNLOCK)
-        operation_clean_up(nl, lock, operation->token);
+        clean_up_after(nl, operation, operation->token);
     operation_complete(nl, operation, rv);
 }
 
@@ -290,9 +317,11 @@ static int send_one(struct netlock *nl, struct operation *operation)
     if (rv != 0)
         return rv;
     operation->sent_ms = nl->now_ms;
+    operation->sent_number = ++nl->operations_sent;
     operation->retry_at_ms = 0;
     operation->ever_sent = true;
     nl->session.sent_ms = nl->now_ms;
+    client_lease_asked(nl, operation);
     move(nl, operation, PLACE_SENT);
     return 0;
 }

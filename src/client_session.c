@@ -94,7 +94,11 @@ void session_fail(struct netlock *nl, int rv)
     bool was_ready = session->state == SESSION_READY;
     if (session->conn.fd >= 0)
         (void)epoll_ctl(nl->epoll_fd, EPOLL_CTL_DEL, session->conn.fd, NULL);
-    client_conn_close(&session->conn);
+    /* An orderly close would say that the client is gone; it is only on its way to another server. */
+    if (nl->dead == 0)
+        client_conn_reset(&session->conn);
+    else
+        client_conn_close(&session->conn);
     session->state = SESSION_DOWN;
     session->retry_at_ms = nl->now_ms;
     session->failure = rv;

@@ -30,6 +30,9 @@
  * from the answer, on CLOCK_BOOTTIME, less a margin for clock rates. At one third it refreshes; at
  * two thirds without success it reports NETLOCK_JEOPARDY; at the end NETLOCK_LOST, exactly once,
  * before it talks to anybody. After LOST another client may hold the lock: stop what it protects.
+ * A request that gives a hold a shorter timeout counts from its sending, not from its answer.
+ * A grant is always told before its LOST, and a token that was LOST is never granted again. Beside a
+ * thread, LOST may be called while the call that got the grant is still returning: compare tokens.
  * A hold with no timeout and NETLOCK_DROP_RELEASE ends when the cluster has not heard of the client
  * for the session grace; the library counts that as its lease.
  *

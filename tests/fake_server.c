@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -191,6 +193,9 @@ void fake_accept(struct world *world, struct fake *fake)
             (void)poll(NULL, 0, 1);
     }
     assert_true(fake->fd >= 0);
+    /* What is sent in one go arrives in one turn. */
+    int on = 1;
+    assert_int_equal(setsockopt(fake->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
 }
 
 /* The next frame, if it is there: 1, 0, -1 for the end. */
