@@ -1,0 +1,359 @@
+/* check_raft.c - libraft from the inside, and what its messages promise against what is on the disks.
+ *
+ * All of Raft's safety is in a few numbers: at most one leader in a term, and it has all that was
+ * committed; a term and a vote that never go back, on disk before anybody is told; a commit index that
+ * never falls; an entry that is committed only when a majority of disks has it. */
+#include "check_internal.h"
+
+#include <string.h>
+
+enum {
+    PROPOSALS = 4096,         /* remembered */
+    CONFIGURATION_EVERY = 64, /* turns */
+    MATCHING_EVERY = 1024,
+    MATCHING_ENTRIES = 64,
+};
+
+struct raft_at {
+    /* Of this life. */
+    raft_index commit, last;
+    raft_term term;
+    bool leads;
+    /* Of the disk. */
+    raft_term disk_term;
+    raft_id disk_vote;
+};
+
+struct proposal {
+    uint64_t index, term, at_us;
+};
+
+static struct {
+    struct raft_at nodes[SIM_NODES_MAX + 1];
+    struct check_map leaders; /* by term */
+    struct proposal proposals[PROPOSALS];
+    uint64_t turns;
+} seen;
+
+void check_raft_begin(void)
+{
+    check_raft_free();
+}
+
+void check_raft_free(void)
+{
+    check_map_free(&seen.leaders);
+    memset(&seen, 0, sizeof(seen));
+}
+
+void check_raft_life(struct sim_node *node)
+{
+    struct raft_at *at = &seen.nodes[node->number];
+
+    *at = (struct raft_at){.disk_term = at->disk_term, .disk_vote = at->disk_vote};
+}
+
+unsigned check_raft_leader(uint64_t term)
+{
+    return (unsigned)check_map_get(&seen.leaders, term);
+}
+
+static unsigned long long llu(uint64_t number)
+{
+    return (unsigned long long)number;
+}
+
+/* ---- elections ------------------------------------------------------------------------------- */
+
+static void leads_in(const struct sim_node *node, uint64_t term)
+{
+    uint64_t *leader = check_map_at(&seen.leaders, term);
+
+    if (*leader != 0 && *leader != node->number) {
+        sim_violation("RAFT", "election safety: n%llu and n%u both lead in term %llu",
+                      llu(*leader), node->number, llu(term));
+    }
+    *leader = node->number;
+}
+
+static void look_at_role(const struct sim_node *node, struct raft_at *at, raft_index last)
+{
+    const struct raft *raft = node->raft;
+    bool leads = raft->state == RAFT_LEADER;
+
+    if (leads && (!at->leads || at->term != raft->current_term)) {
+        leads_in(node, raft->current_term);
+        if (last < check_log_last()) {
+            sim_violation(
+                "RAFT",
+                "leader completeness: n%u leads in term %llu with a log up to %llu, "
+                "and entry %llu was applied",
+                node->number, llu(raft->current_term), llu(last), llu(check_log_last()));
+        }
+    } else if (leads && last < at->last) {
+        sim_violation("RAFT",
+                      "leader append-only: n%u leads and cuts its log from %llu to %llu",
+                      node->number, llu(at->last), llu(last));
+    }
+    if (leads) {
+        for (uint64_t index = at->last + 1; index <= last; index++) {
+            seen.proposals[index % PROPOSALS] = (struct proposal){
+                .index = index, .term = raft->current_term, .at_us = sim_now_us()};
+        }
+    }
+    at->leads = leads;
+    at->term = raft->current_term;
+    at->last = last;
+}
+
+uint64_t check_raft_proposed_us(uint64_t index, uint64_t term)
+{
+    const struct proposal *proposal = &seen.proposals[index % PROPOSALS];
+
+    return proposal->index == index && proposal->term == term && term != 0
+               ? proposal->at_us
+               : SIM_NEVER;
+}
+
+/* ---- disks ------------------------------------------------------------------------------------ */
+
+static void look_at_disk(const struct sim_node *node,
+                         struct raft_at *at,
+                         const struct sim_disk_view *view)
+{
+    const struct raft *raft = node->raft;
+
+    if (view->term < at->disk_term) {
+        sim_violation("RAFT", "term: n%u's disk goes from term %llu back to %llu",
+                      node->number, llu(at->disk_term), llu(view->term));
+    } else if (view->term == at->disk_term && at->disk_vote != 0 &&
+               view->voted_for != at->disk_vote) {
+        sim_violation(
+            "RAFT",
+            "one vote: n%u's disk has a vote for n%llu in term %llu, and had one "
+            "for n%llu",
+            node->number, llu(view->voted_for), llu(view->term), llu(at->disk_vote));
+    }
+    if (raft->current_term > view->term) {
+        sim_violation("RAFT", "term: n%u is in term %llu, its disk in %llu", node->number,
+                      llu(raft->current_term), llu(view->term));
+    } else if (raft->current_term == view->term && raft->voted_for != 0 &&
+               raft->voted_for != view->voted_for) {
+        sim_violation(
+            "RAFT", "one vote: n%u voted for n%llu in term %llu, on its disk is n%llu",
+            node->number, llu(raft->voted_for), llu(view->term), llu(view->voted_for));
+    }
+    at->disk_term = view->term;
+    at->disk_vote = view->voted_for;
+}
+
+static void
+look_at_commit(const struct sim_node *node, struct raft_at *at, raft_index last)
+{
+    const struct raft *raft = node->raft;
+
+    if (raft->commit_index < at->commit) {
+        sim_violation("RAFT", "commit index: n%u's falls from %llu to %llu", node->number,
+                      llu(at->commit), llu(raft->commit_index));
+    } else if (raft->commit_index > last || raft->last_applied > raft->commit_index) {
+        sim_violation(
+            "RAFT", "commit index: n%u has applied %llu, committed %llu and has %llu",
+            node->number, llu(raft->last_applied), llu(raft->commit_index), llu(last));
+    }
+    at->commit = raft->commit_index;
+}
+
+/* Membership is what the first start wrote. */
+static void look_at_configuration(const struct sim_node *node)
+{
+    const struct raft_configuration *configuration = &node->raft->configuration;
+
+    if (configuration->n != 0 && configuration->n != sim_nodes_count()) {
+        sim_violation("RAFT", "membership: n%u knows %u members", node->number,
+                      configuration->n);
+        return;
+    }
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        if (server->id == 0 || server->id > sim_nodes_count() ||
+            server->role != RAFT_VOTER) {
+            sim_violation("RAFT", "membership: n%u knows a member %llu with role %d",
+                          node->number, llu(server->id), server->role);
+        }
+    }
+}
+
+/* Two entries with the same index and term are the same, and so is all before them. */
+static void look_at_matching(const struct sim_node *a, const struct sim_node *b)
+{
+    struct sim_disk_view view_a = sim_disk_view(a->disk);
+    struct sim_disk_view view_b = sim_disk_view(b->disk);
+    raft_index index =
+        view_a.last_index < view_b.last_index ? view_a.last_index : view_b.last_index;
+    bool matched = false;
+
+    for (unsigned i = 0; i < MATCHING_ENTRIES && index > 0; i++, index--) {
+        const struct raft_entry *of_a = sim_disk_entry(a->disk, index);
+        const struct raft_entry *of_b = sim_disk_entry(b->disk, index);
+        if (of_a == NULL || of_b == NULL) {
+            return;
+        }
+        bool same = of_a->term == of_b->term;
+        if ((matched && !same) ||
+            (same && (of_a->type != of_b->type || of_a->buf.len != of_b->buf.len))) {
+            sim_violation(
+                "RAFT",
+                "log matching: n%u and n%u differ in entry %llu (terms %llu and "
+                "%llu) and agree after it",
+                a->number, b->number, llu(index), llu(of_a->term), llu(of_b->term));
+            return;
+        }
+        matched = same;
+    }
+}
+
+void check_raft_turned(struct sim_node *node)
+{
+    struct raft_at *at = &seen.nodes[node->number];
+    struct sim_disk_view view;
+    raft_index last;
+
+    if (node->raft == NULL) {
+        return;
+    }
+    view = sim_disk_view(node->disk);
+    last = raft_last_index(node->raft);
+    look_at_disk(node, at, &view);
+    look_at_role(node, at, last);
+    look_at_commit(node, at, last);
+    seen.turns++;
+    if (seen.turns % CONFIGURATION_EVERY == 0) {
+        look_at_configuration(node);
+    }
+    if (seen.turns % MATCHING_EVERY == 0 && sim_nodes_count() > 1) {
+        look_at_matching(node, sim_node(node->number % sim_nodes_count() + 1));
+    }
+}
+
+/* ---- messages ---------------------------------------------------------------------------------- */
+
+static void look_at_vote(const struct sim_node *node, const struct raft_message *message)
+{
+    const struct raft_request_vote_result *result = &message->request_vote_result;
+    struct sim_disk_view view;
+
+    if (!result->vote_granted || result->pre_vote) {
+        return;
+    }
+    view = sim_disk_view(node->disk);
+    if (view.term != result->term || view.voted_for != message->server_id) {
+        sim_violation(
+            "RAFT",
+            "one vote: n%u votes for n%llu in term %llu; on its disk is n%llu in "
+            "term %llu",
+            node->number, llu(message->server_id), llu(result->term), llu(view.voted_for),
+            llu(view.term));
+    }
+}
+
+static void look_at_candidacy(const struct sim_node *node,
+                              const struct raft_message *message)
+{
+    const struct raft_request_vote *request = &message->request_vote;
+    struct sim_disk_view view;
+
+    if (request->pre_vote) {
+        return;
+    }
+    view = sim_disk_view(node->disk);
+    if (view.term != request->term || view.voted_for != node->number) {
+        sim_violation(
+            "RAFT",
+            "one vote: n%u wants to be elected in term %llu; on its disk is n%llu "
+            "in term %llu",
+            node->number, llu(request->term), llu(view.voted_for), llu(view.term));
+    }
+}
+
+static void look_at_acknowledgement(const struct sim_node *node,
+                                    const struct raft_message *message)
+{
+    const struct raft_append_entries_result *result = &message->append_entries_result;
+    struct sim_disk_view view;
+    raft_index durable;
+
+    if (result->rejected != 0) {
+        return;
+    }
+    view = sim_disk_view(node->disk);
+    durable =
+        view.last_index > view.snapshot_index ? view.last_index : view.snapshot_index;
+    if (result->last_log_index > durable) {
+        sim_violation("P15", "durability: n%u acknowledges entry %llu, its disk has %llu",
+                      node->number, llu(result->last_log_index), llu(durable));
+    }
+}
+
+void check_raft_sent(struct sim_node *node, const struct raft_message *message)
+{
+    switch (message->type) {
+    case RAFT_APPEND_ENTRIES:
+        leads_in(node, message->append_entries.term);
+        return;
+    case RAFT_INSTALL_SNAPSHOT:
+        leads_in(node, message->install_snapshot.term);
+        return;
+    case RAFT_APPEND_ENTRIES_RESULT:
+        look_at_acknowledgement(node, message);
+        return;
+    case RAFT_REQUEST_VOTE:
+        look_at_candidacy(node, message);
+        return;
+    case RAFT_REQUEST_VOTE_RESULT:
+        look_at_vote(node, message);
+        return;
+    case RAFT_TIMEOUT_NOW:
+        return;
+    }
+}
+
+/* ---- committed ---------------------------------------------------------------------------------- */
+
+uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
+{
+    unsigned count = sim_nodes_count();
+    uint64_t terms[SIM_NODES_MAX + 1] = {0};
+    bool snapshot[SIM_NODES_MAX + 1] = {false};
+    unsigned most = 0;
+    uint64_t term = 0;
+
+    for (unsigned i = 1; i <= count; i++) {
+        const struct raft_entry *entry = sim_disk_entry(sim_node(i)->disk, index);
+        terms[i] = entry != NULL ? entry->term : 0;
+        snapshot[i] =
+            entry == NULL && sim_disk_view(sim_node(i)->disk).snapshot_index >= index;
+    }
+    for (unsigned i = 1; i <= count; i++) {
+        unsigned votes = 0;
+        for (unsigned j = 1; j <= count; j++) {
+            votes += snapshot[j] || (terms[j] != 0 && terms[j] == terms[i]);
+        }
+        if (votes > most) {
+            most = votes;
+            term = terms[i];
+        }
+    }
+    if (most < count / 2 + 1) {
+        sim_violation("P15",
+                      "durability: n%u applies entry %llu, which %u of %u disks have",
+                      node->number, llu(index), most, count);
+    }
+    return term;
+}
+
+void check_raft_end(void)
+{
+    for (unsigned i = 1; i < sim_nodes_count(); i++) {
+        look_at_matching(sim_node(i), sim_node(i + 1));
+    }
+}
