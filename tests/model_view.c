@@ -169,8 +169,11 @@ page_of(const struct fsm_command *command, const char **names, int count, bool *
     qsort(names, (size_t)count, sizeof(names[0]), compare_names);
     for (int i = 0; i < count; i++) {
         char after[FSM_NAME_BYTES_MAX + 1] = "";
-        memcpy(after, command->list.after.data, command->list.after.len);
-        if (strncmp(names[i], command->list.prefix.data, command->list.prefix.len) != 0 ||
+        if (command->list.after.len > 0) {
+            memcpy(after, command->list.after.data, command->list.after.len);
+        }
+        if ((command->list.prefix.len > 0 &&
+             strncmp(names[i], command->list.prefix.data, command->list.prefix.len) != 0) ||
             (after[0] != '\0' && strcmp(names[i], after) <= 0)) {
             continue;
         }
