@@ -260,6 +260,18 @@ static bool is_of_earlier_term(const struct raft *raft,
             message->install_snapshot.term < raft->current_term);
 }
 
+/* ---- B12: a leader whose first entry is refused -------------------------------------------- */
+/* A new leader submits an entry of its own. If the votes say that a majority is short of disk space, that
+ * entry is refused after the node has become leader (convert.c), and what follows a change of state is
+ * left out (legacy.c): on stepping down, no request is taken off the list of the pending ones. A request
+ * that is used again is then in the list twice, and the next search of it never ends. Entries are refused
+ * later, by what followers report; votes report no space. */
+
+static void report_no_space(struct raft_request_vote_result *vote)
+{
+    vote->features = 0;
+}
+
 /* ---- what comes in -------------------------------------------------------------------------- */
 
 static void transfer_answered(struct raft_guard *guard,
@@ -279,6 +291,9 @@ static void guard_recv(struct raft_io *io, struct raft_message *message)
     }
     if (message->type == RAFT_APPEND_ENTRIES) {
         keep_commit_index(guard->raft, &message->append_entries);
+    }
+    if (message->type == RAFT_REQUEST_VOTE_RESULT) {
+        report_no_space(&message->request_vote_result);
     }
     /* libraft answers before this returns. */
     guard->answers_earlier_term = is_of_earlier_term(guard->raft, message);
@@ -485,6 +500,64 @@ static unsigned entries_before_change(const struct raft_append_entries *append)
     return append->n_entries;
 }
 
+/* ---- B11: entries that are sent while they leave the log ------------------------------------ */
+/* Entries that were loaded or received together share one allocation. libraft counts references to the
+ * entries, and frees the allocation when the last of them leaves its log (log.c: isBatchReferenced), also
+ * while others of them, which have left before, are still being sent. So they are copied, and libraft is
+ * told at once that they have been sent; it does not look at how that ended. */
+
+struct entries_sent {
+    struct raft_io_send request;
+    struct raft_entry entries[]; /* their bytes follow */
+};
+
+static struct entries_sent *copy_entries(const struct raft_entry *entries, unsigned count)
+{
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        bytes += entries[i].buf.len;
+    }
+    struct entries_sent *sent =
+        must_alloc(sizeof *sent + count * sizeof entries[0] + bytes);
+    uint8_t *at = (uint8_t *)&sent->entries[count];
+    for (unsigned i = 0; i < count; i++) {
+        sent->entries[i] = entries[i];
+        sent->entries[i].batch = NULL;
+        sent->entries[i].buf.base = at;
+        memcpy(at, entries[i].buf.base, entries[i].buf.len);
+        at += entries[i].buf.len;
+    }
+    return sent;
+}
+
+static void on_entries_sent(struct raft_io_send *request, int status)
+{
+    (void)status;
+    raft_free(request->data);
+}
+
+static int send_entries(struct raft_guard *guard,
+                        struct raft_io_send *request,
+                        const struct raft_message *message,
+                        raft_io_send_cb on_done)
+{
+    struct raft_message copy = *message;
+    struct raft_append_entries *append = &copy.append_entries;
+
+    append->n_entries = entries_before_change(append); /* B4 */
+    struct entries_sent *sent = copy_entries(append->entries, append->n_entries);
+    sent->request.data = sent;
+    append->entries = sent->entries;
+    int rv = guard->inner.send(&guard->io, &sent->request, &copy, on_entries_sent);
+    if (rv != 0) {
+        raft_free(sent);
+        return rv;
+    }
+    on_done(request, 0);
+    return 0;
+}
+
 /* ---- B8, B9: answers that do not say what they should --------------------------------------- */
 /* B9. The answer to a pre-vote echoes the term of the request (recv_request_vote.c), so that a node of a
  * lower term can be heard. A refusal because of our higher term then never tells it: the candidate
@@ -524,10 +597,8 @@ static int guard_send(struct raft_io *io,
     if (message->type == RAFT_INSTALL_SNAPSHOT) {
         return send_snapshot(guard, request, message, on_done);
     }
-    if (message->type == RAFT_APPEND_ENTRIES) {
-        struct raft_message cut = *message;
-        cut.append_entries.n_entries = entries_before_change(&message->append_entries);
-        return guard->inner.send(io, request, &cut, on_done);
+    if (message->type == RAFT_APPEND_ENTRIES && message->append_entries.n_entries > 0) {
+        return send_entries(guard, request, message, on_done);
     }
     if (message->type == RAFT_APPEND_ENTRIES_RESULT ||
         message->type == RAFT_REQUEST_VOTE_RESULT) {

@@ -23,7 +23,9 @@
  *   B7  a follower's commit index that falls, and a snapshot that is newer than its index
  *   B8  an answer to a message of an earlier term that acknowledges a random index
  *   B9  a refused pre-vote that does not tell the higher term: nobody is ever elected
- *   B10 a snapshot that is sent with the term of the one before */
+ *   B10 a snapshot that is sent with the term of the one before
+ *   B11 entries that are freed while they are being sent
+ *   B12 a new leader whose first entry is refused: it forgets no request when it steps down */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 

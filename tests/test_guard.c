@@ -750,6 +750,86 @@ static void a_snapshot_read_late_has_its_own_term(void **state)
     mem_release(&cluster);
 }
 
+/* ---- B12: a leader whose first entry is refused --------------------------------------------- */
+
+static void set_space(struct mem_cluster *cluster, unsigned short kib)
+{
+    for (raft_id id = 1; id <= cluster->count; id++) {
+        mem_node(cluster, id)->io->capacity = kib;
+    }
+}
+
+static void set_all_apart(struct mem_cluster *cluster, bool apart)
+{
+    for (raft_id id = 1; id <= 3; id++) {
+        mem_node(cluster, id)->cut_off = apart ? id % 3 + 1 : 0;
+    }
+}
+
+/* Node 1 gets a request and loses its majority before that is committed. */
+static void lose_leadership_with_a_request(struct mem_cluster *cluster)
+{
+    struct mem_node *leader = mem_node(cluster, 1);
+
+    set_all_apart(cluster, true);
+    assert_int_equal(mem_apply(leader, 1), 0);
+    for (int i = 0; i < 30 && raft_state(&leader->raft) == RAFT_LEADER; i++) {
+        mem_tick(cluster, 1);
+    }
+    assert_int_not_equal(raft_state(&leader->raft), RAFT_LEADER);
+    mem_tick(cluster, 10); /* the others notice too, and vote again */
+    set_all_apart(cluster, false);
+}
+
+/* Node 1 is elected, with an entry that is not committed, while all are short of space, gets a request
+ * when they are not any more, and loses its majority. Returns whether libraft still knows the request. */
+static bool request_outlives_leadership(struct mem_cluster *cluster, unsigned guarded)
+{
+    mem_init(cluster, 3, guarded, &NO_FATAL);
+    const struct raft *raft = &mem_node(cluster, 1)->raft;
+    set_space(cluster, UINT16_MAX);
+    mem_elect(cluster, 1);
+    lose_leadership_with_a_request(cluster);
+    set_space(cluster, 1);
+    mem_elect(cluster, 1);
+    set_space(cluster, UINT16_MAX);
+    mem_tick(cluster, 3);
+    lose_leadership_with_a_request(cluster);
+    return raft->legacy.pending[0] != (const void *)&raft->legacy.pending;
+}
+
+static void unguarded_a_leader_elected_without_space_keeps_its_requests(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    assert_true(request_outlives_leadership(&cluster, GUARD_NONE));
+    mem_release(&cluster);
+}
+
+static void a_leader_elected_without_space_forgets_its_requests_in_the_end(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    assert_false(request_outlives_leadership(&cluster, GUARD_ALL));
+    mem_release(&cluster);
+}
+
+/* Space is still asked for, by what followers report later. */
+static void a_leader_without_space_refuses_requests(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    mem_init(&cluster, 3, GUARD_ALL, &NO_FATAL);
+    set_space(&cluster, 1);
+    mem_elect(&cluster, 1);
+    mem_tick(&cluster, 3);
+    assert_int_equal(mem_apply(mem_node(&cluster, 1), 1), RAFT_NOSPACE);
+    mem_release(&cluster);
+}
+
 /* ---- with all guards, an ordinary life ------------------------------------------------------ */
 
 static void guarded_nodes_replicate_and_agree(void **state)
@@ -802,6 +882,9 @@ int main(void)
         cmocka_unit_test(a_refused_pre_vote_tells_the_higher_term),
         cmocka_unit_test(unguarded_a_snapshot_read_late_kills_who_gets_it),
         cmocka_unit_test(a_snapshot_read_late_has_its_own_term),
+        cmocka_unit_test(unguarded_a_leader_elected_without_space_keeps_its_requests),
+        cmocka_unit_test(a_leader_elected_without_space_forgets_its_requests_in_the_end),
+        cmocka_unit_test(a_leader_without_space_refuses_requests),
         cmocka_unit_test(guarded_nodes_replicate_and_agree),
     };
 

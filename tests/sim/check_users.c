@@ -144,7 +144,7 @@ struct check_use *check_use_get(struct check_user *user, uint32_t lock)
     return check_array_at(&users.uses, *number - 1);
 }
 
-/* Requests of the last life may still be on their way. */
+/* Requests of the last life may still be on their way, and what it lost the next one may get. */
 static void unsettle(const struct check_user *user)
 {
     for (size_t i = 0; i < users.uses.count; i++) {
@@ -152,6 +152,7 @@ static void unsettle(const struct check_user *user)
         if (use->user == user) {
             use->open_locks = 0;
             use->settled = false;
+            use->lost_token = 0;
         }
     }
 }
