@@ -25,14 +25,17 @@ void check_drop(struct check_claim *hold)
     check_claim_end(hold);
 }
 
-static void make_room(struct check_lock *lock)
+/* Of a counting lock only the hold ends whose slot is granted: others may still expire before it is known
+ * that their clients go. */
+static void make_room(struct check_lock *lock, uint32_t slot)
 {
     struct check_claim *hold;
     struct check_claim *next;
 
     DL_FOREACH_SAFE(lock->holds, hold, next)
     {
-        if (hold->client->going && hold->drop == FSM_DROP_RELEASE) {
+        if (hold->client->going && hold->drop == FSM_DROP_RELEASE &&
+            (lock->limit <= 1 || hold->slot == slot)) {
             check_drop(hold);
         }
     }
@@ -79,7 +82,7 @@ static void grant_upgrade(const struct fsm_event *event, struct check_claim *hol
     enum fsm_drop how = check_step.command->lock_.drop;
 
     if (lock->holds_count > 1) {
-        make_room(lock);
+        make_room(lock, event->claim.slot);
     }
     if (lock->holds_count > 1) {
         sim_violation("P2", "read and write exclusion: %s while others read",
@@ -112,7 +115,7 @@ static void grant_wait(const struct fsm_event *event, struct check_claim *wait)
     struct check_lock *lock = wait->lock;
 
     if (!check_admits(lock, wait->type)) {
-        make_room(lock);
+        make_room(lock, event->claim.slot);
     }
     if (wait != lock->waits) {
         sim_violation("P4", "order: %s, while %s waits before it", describe(event),
@@ -125,6 +128,7 @@ static void grant_wait(const struct fsm_event *event, struct check_claim *wait)
     } else {
         new_token(event, lock, wait->client);
         wait->token = event->token;
+        wait->slot = event->claim.slot;
         check_claim_hold(wait);
         check_deadline_set(wait, wait->hold_ms, check_step.proposed_us);
     }
@@ -160,6 +164,7 @@ static void grant_at_once(const struct fsm_event *event,
     hold->type = command->lock_.type;
     hold->drop = command->lock_.drop;
     hold->token = event->token;
+    hold->slot = event->claim.slot;
     new_token(event, lock, client);
     check_deadline_set(hold, command->lock_.hold_ms > 0 ? command->lock_.hold_ms : 1,
                        check_step.proposed_us);

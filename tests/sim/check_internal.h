@@ -113,6 +113,7 @@ struct check_claim {
     uint64_t leaders; /* how many there had been by then */
     enum fsm_type type;
     enum fsm_drop drop;
+    uint32_t slot; /* of a hold */
     bool waiting, upgrade;
 };
 
