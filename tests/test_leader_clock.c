@@ -19,6 +19,19 @@ static void starts_at_zero_and_counts_from_the_first_entry(void **state)
     assert_int_equal(leader_clock_now(&clock, 5007), 107);
 }
 
+/* After a power cut of all, the new leader may have applied nothing yet: how long its machine is up
+ * says nothing about cluster time. */
+static void stands_still_until_something_is_applied(void **state)
+{
+    struct leader_clock clock = {0};
+
+    (void)state;
+    assert_int_equal(leader_clock_now(&clock, 1000000000), 0);
+    assert_int_equal(leader_clock_until(&clock, 70, 1000000000), 70);
+    leader_clock_applied(&clock, 0, 1000000000);
+    assert_int_equal(leader_clock_now(&clock, 1000000007), 7);
+}
+
 static void an_entry_that_is_not_newer_changes_nothing(void **state)
 {
     struct leader_clock clock = {0};
@@ -98,6 +111,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_at_zero_and_counts_from_the_first_entry),
+        cmocka_unit_test(stands_still_until_something_is_applied),
         cmocka_unit_test(an_entry_that_is_not_newer_changes_nothing),
         cmocka_unit_test(a_newer_entry_is_counted_from_its_own_moment),
         cmocka_unit_test(stamping_times_keep_pace_where_apply_times_would_not),

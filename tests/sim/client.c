@@ -19,19 +19,6 @@ static void turn(struct sim_process *process);
 
 /* ---- the list ------------------------------------------------------------------------ */
 
-/* Machines were switched on at different times, at any part of a millisecond, and know the date. */
-static struct sim_clock machine_clock(uint64_t seed)
-{
-    struct sim_random random = {seed};
-    uint64_t up_us = sim_random_between(&random, UINT64_C(1000) * SIM_MILLION,
-                                        UINT64_C(1000000) * SIM_MILLION);
-    return (struct sim_clock){
-        .since_us = sim_now_us(),
-        .shown_us = up_us + sim_now_us(),
-        .wall_offset_us = -(int64_t)up_us,
-    };
-}
-
 struct sim_client *sim_client_new(const struct sim_client_options *options, uint64_t seed)
 {
     assert(clients.count < SIM_HOSTS_MAX);
@@ -46,7 +33,7 @@ struct sim_client *sim_client_new(const struct sim_client_options *options, uint
         .arg = client,
         .turn = turn,
         .on_end = on_end,
-        .clock = machine_clock(sim_mix1(client->seed)),
+        .clock = sim_machine_clock(sim_mix1(client->seed), 1),
     };
     snprintf(client->process.name, sizeof(client->process.name), "%s", options->name);
     client->verbs =

@@ -313,7 +313,11 @@ static void add_node(unsigned number)
 
     *node = (struct sim_node){
         .number = number,
-        .process = {.arg = node, .on_turned = on_turned, .on_end = on_end},
+        .process = {.arg = node,
+                    .on_turned = on_turned,
+                    .on_end = on_end,
+                    .clock = sim_machine_clock(
+                        sim_mix(world.seed, UINT64_C(0xc10c), number), SIM_MILLION)},
         .log = {.level = world.options.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR,
                 .journal = true,
                 .fd = SIM_LOG_FD},

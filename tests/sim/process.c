@@ -234,6 +234,20 @@ void sim_process_run_posts(struct sim_process *process)
 
 /* ---- its clock ---- */
 
+struct sim_clock sim_machine_clock(uint64_t seed, uint64_t step_us)
+{
+    struct sim_random random = {seed};
+    uint64_t up_us = sim_random_between(&random, UINT64_C(1000) * SIM_MILLION,
+                                        UINT64_C(1000000) * SIM_MILLION);
+
+    up_us -= up_us % step_us;
+    return (struct sim_clock){
+        .since_us = sim_now_us(),
+        .shown_us = up_us + sim_now_us(),
+        .wall_offset_us = -(int64_t)up_us,
+    };
+}
+
 static uint64_t clock_rate(const struct sim_clock *clock)
 {
     assert(clock->ppm > -SIM_MILLION);

@@ -30,6 +30,8 @@ struct sim_clock {
     int64_t wall_offset_us; /* of CLOCK_REALTIME; may jump */
 };
 
+/* Machines were switched on at different times, a multiple of @step_us ago, and know the date. */
+struct sim_clock sim_machine_clock(uint64_t seed, uint64_t step_us);
 uint64_t sim_clock_us(const struct sim_clock *clock);
 /* The simulated time at which the clock will show @shown_us (rounded up); now, if it does. */
 uint64_t sim_clock_when(const struct sim_clock *clock, uint64_t shown_us);
