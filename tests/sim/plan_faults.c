@@ -79,7 +79,7 @@ static void put_weather(const struct fault *fault, const char *links, const char
     uint64_t reorder = rate_ppm(fault, 100000),
              late = sim_plan_between_log(fault->random, 1000, 1000000);
     uint64_t rate =
-        below(fault, 4) == 0 ? sim_plan_between_log(fault->random, 8, 1000) : 0;
+        below(fault, 4) == 0 ? sim_plan_between_log(fault->random, 100, 10000) : 0;
 
     sim_plan_at(fault->plan, fault->at_us,
                 "weather %s delay=%" PRIu64 "us jitter=%" PRIu64 "us loss=%" PRIu64
