@@ -12,6 +12,7 @@ enum {
     STREAM_CORE,
     HEALED_S = 75, /* phase B and C at least */
     END_S = 40,
+    SETTLED_S = 10,
     MINUTES = 10,
     OPERATIONS_PER_S = 50,
 };
@@ -303,6 +304,8 @@ static void put_end(struct sim_plan *plan, struct sim_plan_text *out)
     sim_plan_put(out, "weather all plain\n");
     put_healing(out, "all", "all");
     put_broken(plan, out);
+    sim_plan_put(out, "# What slow disks and links had taken in before is done in the meantime.\n");
+    sim_plan_put(out, "run until %" PRIu64 "us\n", plan->faults_us + SETTLED_S * SIM_SECOND_US);
     sim_plan_put(out, "check healed\nrun until %" PRIu64 "us\n", plan->healed_us);
     sim_plan_put(out, "# All is healed.\n");
     put_healing(out, "all", "all");
