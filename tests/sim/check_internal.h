@@ -111,6 +111,7 @@ struct check_claim {
     uint64_t
         since_us; /* when the entry that set the deadline was proposed; SIM_NEVER: not known */
     uint64_t leaders; /* how many there had been by then */
+    uint64_t index;   /* of the entry that asked for it */
     enum fsm_type type;
     enum fsm_drop drop;
     uint32_t slot; /* of a hold */

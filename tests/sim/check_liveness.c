@@ -166,6 +166,9 @@ static void look_at_orphan(struct check_claim *claim)
         return;
     }
     if (claim->waiting) {
+        if (claim->index <= user->life_index) {
+            return;
+        }
         sim_violation("P12", "liveness: %s waits for %s at the end, and does not know",
                       check_user_name(user), check_name_text(claim->lock->name));
     } else if (token != NULL && token->index > user->life_index &&

@@ -226,6 +226,7 @@ struct check_claim *check_claim_new(struct check_lock *lock,
         .waiting = waiting,
         .deadline_ms = FSM_UNLIMITED,
         .since_us = SIM_NEVER,
+        .index = check_step.index,
     };
     enlist(claim, first);
     return claim;

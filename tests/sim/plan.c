@@ -12,7 +12,7 @@ enum {
     STREAM_CORE,
     HEALED_S = 75, /* phase B and C at least */
     END_S = 40,
-    SETTLED_S = 10,
+    SETTLED_S = 10, /* more than the slowest disk's snapshot */
     MINUTES = 10,
     OPERATIONS_PER_S = 50,
 };
