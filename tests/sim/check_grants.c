@@ -103,6 +103,7 @@ static void grant_upgrade(const struct fsm_event *event, struct check_claim *hol
         return;
     }
     new_token(event, lock, hold->client);
+    hold->read_token = hold->token;
     hold->token = event->token;
     hold->type = FSM_WRITE;
     hold->drop = how;

@@ -164,6 +164,9 @@ static void on_hold_ended(const struct fsm_event *event)
         }
         check_step.broken++;
         check_token_new(event->token)->broken = true;
+        if (hold->read_token != 0) {
+            check_token_new(hold->read_token)->broken = true;
+        }
         check_belief_lost(client->name, lock->name, event->token, CHECK_BROKEN);
     }
     check_claim_end(hold);
