@@ -29,13 +29,17 @@ struct leader_clock {
  * the clock run ahead). On the leader, for its own entries: the steady time at which it stamped
  * them; with the time of apply the clock would lose every commit's latency and stand still under
  * load. */
-void leader_clock_applied(struct leader_clock *clock, uint64_t cluster_ms, uint64_t mono_ms);
+void leader_clock_applied(struct leader_clock *clock,
+                          uint64_t cluster_ms,
+                          uint64_t mono_ms);
 
 /* Cluster time to stamp at steady time @mono_ms; 0 as long as nothing has been applied. */
 uint64_t leader_clock_now(const struct leader_clock *clock, uint64_t mono_ms);
 
 /* How long from @mono_ms until cluster time reaches @cluster_ms: 0 if it has. Before anything has been
  * applied: if it began now. */
-uint64_t leader_clock_until(const struct leader_clock *clock, uint64_t cluster_ms, uint64_t mono_ms);
+uint64_t leader_clock_until(const struct leader_clock *clock,
+                            uint64_t cluster_ms,
+                            uint64_t mono_ms);
 
 #endif

@@ -78,8 +78,9 @@ struct raft_guard {
     raft_io_recv_cb recv;
     unsigned snapshots_storing;
     raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
-    bool answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
-    pthread_t thread;       /* that libraft runs in */
+    bool
+        answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
+    pthread_t thread;         /* that libraft runs in */
     atomic_bool truncating; /* what its work in the thread pool said */
     atomic_bool segment_failed;
     struct raft_guard_transfer transfers[RAFT_GUARD_TRANSFERS_MAX];

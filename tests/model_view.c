@@ -172,8 +172,8 @@ page_of(const struct fsm_command *command, const char **names, int count, bool *
         if (command->list.after.len > 0) {
             memcpy(after, command->list.after.data, command->list.after.len);
         }
-        if ((command->list.prefix.len > 0 &&
-             strncmp(names[i], command->list.prefix.data, command->list.prefix.len) != 0) ||
+        if ((command->list.prefix.len > 0 && strncmp(names[i], command->list.prefix.data,
+                                                     command->list.prefix.len) != 0) ||
             (after[0] != '\0' && strcmp(names[i], after) <= 0)) {
             continue;
         }

@@ -105,9 +105,9 @@ struct check_claim {
     struct check_lock *lock;
     struct check_client *client;
     uint64_t token;
-    uint64_t read_token; /* of an upgraded hold: what its client may still go by */
-    uint64_t duration_ms;                    /* of the hold, or of the wait */
-    uint64_t hold_ms;                        /* of a wait: what it will have */
+    uint64_t read_token;  /* of an upgraded hold: what its client may still go by */
+    uint64_t duration_ms; /* of the hold, or of the wait */
+    uint64_t hold_ms;     /* of a wait: what it will have */
     uint64_t deadline_ms, asked_deadline_ms; /* cluster time */
     uint64_t
         since_us; /* when the entry that set the deadline was proposed; SIM_NEVER: not known */

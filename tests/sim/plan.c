@@ -118,6 +118,7 @@ static void draw_numbers(struct sim_plan *plan, struct sim_random *random)
     plan->lease_ms = SIM_ONE_OF(random, leases);
     plan->pace_percent = SIM_ONE_OF(random, paces);
     plan->breaks = sim_random_below(random, 4) == 0;
+    plan->operations_per_s = (unsigned)sim_plan_between_log(random, 8, OPERATIONS_PER_S);
     if (options->calm) {
         plan->nodes = 3;
         plan->users = 20;
@@ -125,12 +126,13 @@ static void draw_numbers(struct sim_plan *plan, struct sim_random *random)
         plan->lease_ms = 500;
         plan->pace_percent = 100;
         plan->breaks = false;
+        plan->operations_per_s = OPERATIONS_PER_S;
     }
     plan->nodes = options->nodes != 0 ? options->nodes : plan->nodes;
     plan->users = options->users != 0 ? options->users : plan->users;
     plan->hostile = sim_plan_has(plan, SIM_FAULT_HOSTILE) ? plan->hostile : 0;
-    plan->operations_per_s =
-        options->operations_per_s != 0 ? options->operations_per_s : OPERATIONS_PER_S;
+    plan->operations_per_s = options->operations_per_s != 0 ? options->operations_per_s
+                                                            : plan->operations_per_s;
     plan->rate_ppm_max = sim_plan_has(plan, SIM_FAULT_RATE) ? 10000 : 0;
 
     /* A queue of all users must be gone when everything has to be answered. */
@@ -304,8 +306,11 @@ static void put_end(struct sim_plan *plan, struct sim_plan_text *out)
     sim_plan_put(out, "weather all plain\n");
     put_healing(out, "all", "all");
     put_broken(plan, out);
-    sim_plan_put(out, "# What slow disks and links had taken in before is done in the meantime.\n");
-    sim_plan_put(out, "run until %" PRIu64 "us\n", plan->faults_us + SETTLED_S * SIM_SECOND_US);
+    sim_plan_put(
+        out,
+        "# What slow disks and links had taken in before is done in the meantime.\n");
+    sim_plan_put(out, "run until %" PRIu64 "us\n",
+                 plan->faults_us + SETTLED_S * SIM_SECOND_US);
     sim_plan_put(out, "check healed\nrun until %" PRIu64 "us\n", plan->healed_us);
     sim_plan_put(out, "# All is healed.\n");
     put_healing(out, "all", "all");

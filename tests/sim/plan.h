@@ -24,7 +24,7 @@ enum {
 
 struct sim_plan_options {
     uint64_t length_us;        /* 0: 10 minutes; more if phases B and C need it */
-    uint32_t operations_per_s; /* in all; 0: 50 */
+    uint32_t operations_per_s; /* in all; 0: drawn */
     unsigned nodes, users;     /* 0: drawn */
     uint32_t with, without; /* kinds of faults: bits 1 << enum sim_fault. `with` wins */
     bool calm;  /* for figures: 3 nodes, 20 users, usual faults at the usual rates */
