@@ -11,7 +11,7 @@
 #include "client.h"
 #include "history.h"
 
-enum { SIM_BELIEF_BUCKETS = 64 };
+enum { SIM_BELIEF_BUCKETS = 1024 };
 
 /* What a user thinks of one lock. Kept over its lives, for the token. */
 struct sim_belief {

@@ -6,7 +6,7 @@
 #include "client_internal.h"
 
 enum {
-    RAW_REQUEST_BUCKETS = 64,
+    RAW_REQUEST_BUCKETS = 1024,
     RAW_SWITCHES_MAX = 4,
     RAW_NAME_BYTES = WIRE_NAME_BYTES_MAX + 1,
 };
