@@ -191,6 +191,20 @@ static void proposed_detach_is_not_due_again(void **state)
     assert_int_equal(liveness_clients_count(liveness), 0);
 }
 
+static void link_is_not_the_last_beside_another_connection(void **state)
+{
+    struct liveness *liveness = *state;
+    struct liveness_conn one = {0};
+    struct liveness_conn two = {0};
+
+    attach(liveness, "c", 1, &one);
+    attach(liveness, "c", 2, &two);
+    assert_false(liveness_link_is_last(liveness_find(liveness, &one, id("c"))));
+    assert_false(liveness_link_is_last(liveness_find(liveness, &two, id("c"))));
+    drop(liveness, &one, "c", 100);
+    assert_true(liveness_link_is_last(liveness_find(liveness, &two, id("c"))));
+}
+
 static void link_is_not_the_last_while_another_attach_is_under_way(void **state)
 {
     struct liveness *liveness = *state;
@@ -368,6 +382,7 @@ int main(void)
         TEST(late_attach_does_not_touch_a_link_that_is_there),
         TEST(attach_of_a_dead_connection_makes_the_client_go),
         TEST(proposed_detach_is_not_due_again),
+        TEST(link_is_not_the_last_beside_another_connection),
         TEST(link_is_not_the_last_while_another_attach_is_under_way),
         TEST(superseded_links_are_stale_and_do_not_count),
         TEST(stale_link_outlives_the_client),
