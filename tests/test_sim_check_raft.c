@@ -173,6 +173,23 @@ static void raft_a_leader_without_what_was_committed(void **state)
     assert_violated("RAFT");
 }
 
+/* Its votes came when another had been elected already, in a later term. */
+static void raft_a_late_leader_need_not_have_what_a_later_one_committed(void **state)
+{
+    (void)state;
+    world.rafts[1].current_term = world_view(1)->term = world.term + 2;
+    world_turn();
+    world_attach("a");
+    world.last[2]--;
+    world.rafts[2].commit_index = world.rafts[2].last_applied = 0;
+    sim_node_hooks.ended(&world.nodes[2], -1);
+    sim_node_hooks.started(&world.nodes[2]);
+    world.rafts[2].state = RAFT_LEADER;
+    world.rafts[2].current_term = world_view(2)->term = world.term + 1;
+    world_turn();
+    assert_clean();
+}
+
 static void raft_a_leader_cuts_its_log(void **state)
 {
     (void)state;
@@ -284,6 +301,7 @@ int main(void)
         world_test(raft_two_leaders),
         world_test(raft_a_message_of_a_second_leader),
         world_test(raft_a_leader_without_what_was_committed),
+        world_test(raft_a_late_leader_need_not_have_what_a_later_one_committed),
         world_test(raft_a_leader_cuts_its_log),
         world_test(raft_the_commit_index_falls),
         world_test(raft_a_term_is_forgotten),
