@@ -390,10 +390,42 @@ static void p14_not_what_the_model_says(void **state)
     assert_violated("P14");
 }
 
+/* Not a mistake of anybody: the graces of both readers end in one command, the first to go makes the second
+ * a writer, and that one goes next. */
+static void upgrade_and_go(const char *upgrading)
+{
+    world_attach("a");
+    world_attach("b");
+    world_attach("c");
+    world_lock("a", "L", (struct ask){.read = true});
+    world_lock("b", "L", (struct ask){.read = true});
+    world_lock("c", "L", (struct ask){.wait = true});
+    world_lock(upgrading, "L", (struct ask){.wait = true});
+    world_lead(2);
+    world_attach("c");
+    world_pass(WORLD_GRACE_MS);
+    world_tick();
+    assert_clean();
+}
+
+static void an_upgrade_of_the_last_to_go_is_no_mistake(void **state)
+{
+    (void)state;
+    upgrade_and_go("b");
+}
+
+static void an_upgrade_of_the_first_to_go_is_no_mistake(void **state)
+{
+    (void)state;
+    upgrade_and_go("a");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         rules_test(p2_two_writers),
+        rules_test(an_upgrade_of_the_last_to_go_is_no_mistake),
+        rules_test(an_upgrade_of_the_first_to_go_is_no_mistake),
         rules_test(p3_a_token_is_left_out),
         rules_test(p3_a_refresh_that_nobody_asked_for),
         rules_test(p3_another_token_when_attaching),

@@ -26,15 +26,17 @@ void check_drop(struct check_claim *hold)
 }
 
 /* Of a counting lock only the hold ends whose slot is granted: others may still expire before it is known
- * that their clients go. */
-static void make_room(struct check_lock *lock, uint32_t slot)
+ * that their clients go. @upgrading goes too, perhaps, but later. */
+static void make_room(struct check_lock *lock,
+                      uint32_t slot,
+                      const struct check_claim *upgrading)
 {
     struct check_claim *hold;
     struct check_claim *next;
 
     DL_FOREACH_SAFE(lock->holds, hold, next)
     {
-        if (hold->client->going && hold->drop == FSM_DROP_RELEASE &&
+        if (hold != upgrading && hold->client->going && hold->drop == FSM_DROP_RELEASE &&
             (lock->limit <= 1 || hold->slot == slot)) {
             check_drop(hold);
         }
@@ -82,7 +84,7 @@ static void grant_upgrade(const struct fsm_event *event, struct check_claim *hol
     enum fsm_drop how = check_step.command->lock_.drop;
 
     if (lock->holds_count > 1) {
-        make_room(lock, event->claim.slot);
+        make_room(lock, event->claim.slot, hold);
     }
     if (lock->holds_count > 1) {
         sim_violation("P2", "read and write exclusion: %s while others read",
@@ -116,7 +118,7 @@ static void grant_wait(const struct fsm_event *event, struct check_claim *wait)
     struct check_lock *lock = wait->lock;
 
     if (!check_admits(lock, wait->type)) {
-        make_room(lock, event->claim.slot);
+        make_room(lock, event->claim.slot, NULL);
     }
     if (wait != lock->waits) {
         sim_violation("P4", "order: %s, while %s waits before it", describe(event),
