@@ -126,17 +126,12 @@ static void lock_again(struct fsm *fsm, struct claim *hold)
     lock_settle(fsm, hold->lock);
 }
 
-/* Asked again for what it waits for: it keeps its place, the later deadline counts. */
+/* Asked again for what it waits for: its place, the new parameters, the timer restarts. */
 static void join_wait(struct fsm *fsm, struct claim *wait)
 {
-    uint64_t wait_ms = at_least_1_ms(fsm->command->lock_.wait_ms);
-    uint64_t deadline_ms = deadline_after(fsm->now_ms, wait_ms);
-
-    if (deadline_ms > wait->due.at_ms) {
-        wait->wait_ms = wait_ms;
-        deadline_set(&fsm->deadlines, &wait->due, deadline_ms);
-    }
+    wait->wait_ms = at_least_1_ms(fsm->command->lock_.wait_ms);
     set_parameters(fsm, wait);
+    deadline_set(&fsm->deadlines, &wait->due, deadline_after(fsm->now_ms, wait->wait_ms));
     answer_waiting(fsm, wait, lock_position(wait, FSM_POSITION_COUNTED_MAX));
 }
 

@@ -237,14 +237,14 @@ static struct wire_str str(const char *text)
 }
 
 /* What is left of the caller's wait, at least 1 ms: that the time is over is for the cluster to say,
- * in the order of its log. */
+ * in the order of its log. Both times are rounded down, so up to 1 ms less may have passed. */
 static uint32_t wait_left_ms(const struct netlock *nl, const struct operation *operation)
 {
     uint32_t wait_ms = operation->how.options.wait_timeout_ms;
     uint64_t passed_ms = nl->now_ms - operation->called_ms;
-    if (wait_ms == 0 || wait_ms == NETLOCK_UNLIMITED)
+    if (wait_ms == 0 || wait_ms == NETLOCK_UNLIMITED || passed_ms == 0)
         return wait_ms;
-    return passed_ms < wait_ms ? wait_ms - (uint32_t)passed_ms : 1;
+    return passed_ms < wait_ms ? wait_ms - (uint32_t)passed_ms + 1 : 1;
 }
 
 static void describe_lock(const struct netlock *nl,

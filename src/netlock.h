@@ -141,7 +141,8 @@ struct netlock_options {
      * as a shell script that acquires with IGNORE in one process and refreshes in another.
      * Needs client_id. Nothing then guards against a delayed request of an earlier process, and what
      * another process holds or waits for is left alone: also what a call that ended with
-     * -NETLOCK_EUNREACHABLE may have got. */
+     * -NETLOCK_EUNREACHABLE may have got. Of several that wait for one lock at once, the wait of
+     * whoever asked last is the wait of all. */
     bool share_id;
 };
 

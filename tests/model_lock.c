@@ -137,11 +137,8 @@ static void lock_waiting(struct model *model, struct model_claim *wait)
     if (command->lock_.mode == FSM_BREAK) {
         model_deny_showing(model, FSM_DENY_HELD, name);
     } else if (wait->type == command->lock_.type) {
-        uint64_t deadline_ms = model_later(model->now_ms, command->lock_.wait_ms);
-        if (deadline_ms > wait->deadline_ms) {
-            wait->deadline_ms = deadline_ms;
-            wait->wait_ms = command->lock_.wait_ms;
-        }
+        wait->wait_ms = command->lock_.wait_ms;
+        wait->deadline_ms = model_later(model->now_ms, wait->wait_ms);
         set_parameters(model, wait);
         answer_waiting(model, wait, true);
     } else {

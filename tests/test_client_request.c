@@ -61,7 +61,7 @@ static void a_waiting_request_survives_the_connection_and_gets_its_grant(void **
 
     fake_greet(world, SECOND, NULL, 0);
     const struct wire_request *request = fake_expect(world, SECOND, WIRE_REQ_LOCK);
-    assert_int_equal(request->lock_.wait_timeout_ms, 57000);
+    assert_int_equal(request->lock_.wait_timeout_ms, 57001);
     fake_wait(world, SECOND, "job", 1);
     fake_grant(world, SECOND, "job", 9, WIRE_UNLIMITED, WIRE_DROP_RELEASE);
     world_wait(world, RESULT);

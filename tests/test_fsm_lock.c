@@ -246,8 +246,7 @@ static void a_downgrade_flag_on_a_write_request_does_nothing(void **state)
     assert_told(t, "*a granted L W#1");
 }
 
-static void
-asking_again_while_waiting_keeps_the_place_and_the_later_deadline(void **state)
+static void asking_again_while_waiting_keeps_the_place_and_restarts_the_timer(void **state)
 {
     struct table *t = *state;
 
@@ -261,10 +260,11 @@ asking_again_while_waiting_keeps_the_place_and_the_later_deadline(void **state)
     lock(t, "c", "L", (struct ask){.wait = true, .wait_ms = 5000, .hold_ms = 77});
     assert_told(t, "*c waiting L W 2/2");
 
-    pass(t, 999);
+    pass(t, 499);
     assert_told(t, "");
     pass(t, 1);
     assert_told(t, "b wait-timeout L");
+    pass(t, 4499);
     release(t, "a", "L", 0);
     assert_told(t, "*a release L released #1; c granted L W#2");
     assert_int_equal(t->events.items[1].claim.hold_ms, 77);
@@ -334,7 +334,7 @@ int main(void)
         fsm_test(a_downgrade_keeps_the_token_and_lets_readers_in),
         fsm_test(a_downgrade_does_not_pass_a_queued_writer),
         fsm_test(a_downgrade_flag_on_a_write_request_does_nothing),
-        fsm_test(asking_again_while_waiting_keeps_the_place_and_the_later_deadline),
+        fsm_test(asking_again_while_waiting_keeps_the_place_and_restarts_the_timer),
         fsm_test(a_try_while_waiting_is_denied_and_keeps_the_place),
         fsm_test(asking_for_another_type_goes_to_the_tail),
         fsm_test(asking_for_another_type_may_be_granted_with_those_who_waited_behind),

@@ -85,16 +85,13 @@ enqueue(struct check_lock *lock, struct check_client *client, bool upgrade)
     return wait;
 }
 
-/* The later deadline counts. */
+/* Its place, and all that is asked now. */
 static void join(struct check_claim *wait)
 {
-    uint64_t wait_ms = at_least_1_ms(check_step.command->lock_.wait_ms);
-
     wait->drop = check_step.command->lock_.drop;
     wait->hold_ms = at_least_1_ms(check_step.command->lock_.hold_ms);
-    if (check_later_ms(check_table.now_ms, wait_ms) > wait->deadline_ms) {
-        check_deadline_set(wait, wait_ms, check_step.proposed_us);
-    }
+    check_deadline_set(wait, at_least_1_ms(check_step.command->lock_.wait_ms),
+                       check_step.proposed_us);
 }
 
 static void refresh(struct check_claim *wait)
