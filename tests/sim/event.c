@@ -14,6 +14,7 @@ struct entry {
 
 static struct {
     struct entry *entries; /* a binary heap; place p is entries[p - 1] */
+    bool vacant; /* the first is being fired: its key is still there, and before all others */
     size_t count, capacity;
     uint64_t now_us;
     uint64_t order;
@@ -111,6 +112,11 @@ void sim_event_at(struct sim_event *event, uint64_t at_us)
         settle(event->place, entry);
         return;
     }
+    if (queue.vacant) {
+        queue.vacant = false;
+        sift_down(1, entry);
+        return;
+    }
     if (queue.count == queue.capacity) {
         grow();
     }
@@ -133,6 +139,7 @@ void sim_event_cancel(struct sim_event *event)
 
 /* ---- time ---- */
 
+/* Most events schedule another one, which takes the place at once. */
 static void fire_first(void)
 {
     struct sim_event *event = queue.entries[0].event;
@@ -140,8 +147,16 @@ static void fire_first(void)
     queue.now_us = event->at_us;
     queue.fired++;
     sim_trace_mix(queue.now_us);
-    take_out(event);
+    event->place = 0;
+    queue.vacant = true;
     event->fire(event);
+    if (queue.vacant) {
+        queue.vacant = false;
+        struct entry last = queue.entries[--queue.count];
+        if (queue.count != 0) {
+            sift_down(1, last);
+        }
+    }
 }
 
 bool sim_run_until(uint64_t until_us)
