@@ -259,6 +259,7 @@ static unsigned snapshots_sent_after_the_lead_is_lost(struct mem_cluster *cluste
 
     mem_node(cluster, 3)->cut_off = 0;
     old->hold[MEM_GET] = false;
+    old->hold[MEM_SEND] = true; /* what it sends is not to be taken */
     mem_run(cluster);
     return old->installs_sent;
 }
