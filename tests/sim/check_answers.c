@@ -22,8 +22,7 @@ void check_acts(const struct fsm_event *event)
         command->client_epoch < client->epoch) {
         sim_violation("P17",
                       "ghost, old epoch: entry %llu: %.*s acts on %.*s by a connection "
-                      "of epoch %llu, and "
-                      "has %llu or is gone",
+                      "of epoch %llu, and has %llu or is gone",
                       entry(), (int)event->client.len, event->client.data,
                       (int)event->lock.len, event->lock.data,
                       (unsigned long long)command->client_epoch,
@@ -44,8 +43,7 @@ void check_answer_granted_again(const struct fsm_event *event, struct check_clai
          command->refresh.token != hold->token)) {
         sim_violation("P3",
                       "fencing tokens, granted again: entry %llu: token %llu of %s is "
-                      "granted again, which "
-                      "nobody asked for",
+                      "granted again, which nobody asked for",
                       entry(), (unsigned long long)event->token,
                       check_name_text(hold->lock->name));
         return;
@@ -138,8 +136,7 @@ static void compare_wait(const struct fsm_event *event, const struct check_claim
                event->claim.hold_ms != wait->hold_ms) {
         sim_violation("P7",
                       "wait timeout, told: entry %llu: the wait of %s for %s is not what "
-                      "was asked for: %llu ms "
-                      "remain, not %llu",
+                      "was asked for: %llu ms remain, not %llu",
                       entry(), check_name_text(wait->client->name),
                       check_name_text(wait->lock->name),
                       (unsigned long long)event->claim.remaining_ms,
@@ -456,8 +453,7 @@ static void compare_claims(const struct fsm_event *event,
         event->claims_count != client->holds_count + client->waits_count) {
         sim_violation("P11",
                       "re-attach, told: entry %llu: %s is told %u holds and %u waits, "
-                      "and has %u and "
-                      "%u",
+                      "and has %u and %u",
                       entry(), check_name_text(client->name), event->holds_count,
                       event->waits_count, client->holds_count, client->waits_count);
         return;
@@ -468,12 +464,11 @@ static void compare_claims(const struct fsm_event *event,
         const struct check_claim *claim = shown->waiting ? check_wait_find(lock, client)
                                                          : check_hold_find(lock, client);
         if (claim == NULL || claim->token != shown->token || claim->type != shown->type) {
-            sim_violation(
-                "P3",
-                "fencing tokens, told: entry %llu: %s attaches and is told token %llu of "
-                "%s, which it does not have",
-                entry(), check_name_text(client->name), (unsigned long long)shown->token,
-                check_name_text(lock->name));
+            sim_violation("P3",
+                          "fencing tokens, told: entry %llu: %s attaches and is told "
+                          "token %llu of %s, which it does not have",
+                          entry(), check_name_text(client->name),
+                          (unsigned long long)shown->token, check_name_text(lock->name));
         }
     }
 }

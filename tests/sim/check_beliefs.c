@@ -342,8 +342,7 @@ void check_belief_lost(uint32_t client,
         } else {
             sim_violation("P11",
                           "re-attach, dropped: token %llu of %s is dropped as if %s were "
-                          "gone, which "
-                          "still counts on it",
+                          "gone, which still counts on it",
                           (unsigned long long)token, check_name_text(lock),
                           check_user_name(belief->user));
         }

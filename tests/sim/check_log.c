@@ -116,12 +116,12 @@ static void compare_hash(const struct sim_node *node,
     if (*canonical == 0) {
         *canonical = hash;
     } else if (*canonical != hash) {
-        sim_violation("P14",
-                      "deterministic replicas, hash: at entry %llu the table of n%u "
-                      "hashes to %016llx, "
-                      "another node's to %016llx, though they have applied the same",
-                      (unsigned long long)index, node->number, (unsigned long long)hash,
-                      (unsigned long long)*canonical);
+        sim_violation(
+            "P14",
+            "deterministic replicas, hash: at entry %llu the table of n%u hashes to "
+            "%016llx, another node's to %016llx, though they have applied the same",
+            (unsigned long long)index, node->number, (unsigned long long)hash,
+            (unsigned long long)*canonical);
     }
 }
 
@@ -159,14 +159,12 @@ static void compare(const struct sim_node *node,
     if (number >= commands_before(index + 1)) {
         sim_violation("P14",
                       "deterministic replicas, commands: n%u applies more commands of "
-                      "entry %llu than "
-                      "another node, which went on to the next",
+                      "entry %llu than another node, which went on to the next",
                       node->number, (unsigned long long)index);
     } else if (fsm_digest(fsm) != digest_at(number)) {
         sim_violation("P14",
                       "deterministic replicas, digest: after command %llu of entry %llu "
-                      "n%u has the digest "
-                      "%016llx, another node %016llx",
+                      "n%u has the digest %016llx, another node %016llx",
                       (unsigned long long)(number - commands_before(index) + 1),
                       (unsigned long long)index, node->number,
                       (unsigned long long)fsm_digest(fsm),
@@ -218,8 +216,7 @@ void check_log_restored(struct sim_node *node, uint64_t index, const struct fsm 
     if (index < at->index) {
         sim_violation("P15",
                       "durability, older snapshot: n%u had applied entry %llu and goes "
-                      "back to a snapshot of "
-                      "entry %llu",
+                      "back to a snapshot of entry %llu",
                       node->number, (unsigned long long)at->index,
                       (unsigned long long)index);
     }
@@ -227,13 +224,12 @@ void check_log_restored(struct sim_node *node, uint64_t index, const struct fsm 
     at->index = index;
     at->position = 0;
     if (commands > 0 && fsm_digest(fsm) != digest_at(commands - 1)) {
-        sim_violation("P14",
-                      "deterministic replicas, snapshot: the snapshot of entry %llu that "
-                      "n%u takes has the "
-                      "digest %016llx, those who applied all entries %016llx",
-                      (unsigned long long)index, node->number,
-                      (unsigned long long)fsm_digest(fsm),
-                      (unsigned long long)digest_at(commands - 1));
+        sim_violation(
+            "P14",
+            "deterministic replicas, snapshot: the snapshot of entry %llu that n%u takes "
+            "has the digest %016llx, those who applied all entries %016llx",
+            (unsigned long long)index, node->number, (unsigned long long)fsm_digest(fsm),
+            (unsigned long long)digest_at(commands - 1));
     }
     if (records_of(fsm) < RECORDS_MANY) {
         fsm_check(fsm);
@@ -269,10 +265,10 @@ static void look_at_end(const struct sim_node *node, uint64_t index)
                       (unsigned long long)index);
     } else if (commands > 0 &&
                (fsm == NULL || fsm_digest(fsm) != digest_at(commands - 1))) {
-        sim_violation("P15",
-                      "durability, the end: n%u ends without all that was applied up to "
-                      "entry %llu",
-                      node->number, (unsigned long long)applied);
+        sim_violation(
+            "P15",
+            "durability, the end: n%u ends without all that was applied up to entry %llu",
+            node->number, (unsigned long long)applied);
     }
 }
 
@@ -282,10 +278,10 @@ static void compare_at_end(const struct sim_node *node, const struct sim_node *f
 
     if (fsm != NULL && node->raft->last_applied == first->raft->last_applied &&
         fsm_hash(fsm) != fsm_hash(canon.nodes[first->number].fsm)) {
-        sim_violation("P14",
-                      "deterministic replicas, the end: n%u ends with another table than "
-                      "n%u",
-                      node->number, first->number);
+        sim_violation(
+            "P14",
+            "deterministic replicas, the end: n%u ends with another table than n%u",
+            node->number, first->number);
     }
 }
 

@@ -220,8 +220,7 @@ static void compare_events(uint64_t index, const struct fsm_event *events, size_
     if (count != model->events_count) {
         sim_violation("P14",
                       "model, events: a command of entry %llu (type %d) tells %zu "
-                      "events, the model's "
-                      "%zu",
+                      "events, the model's %zu",
                       (unsigned long long)index, (int)model->command->type, count,
                       model->events_count);
         return;
@@ -230,8 +229,7 @@ static void compare_events(uint64_t index, const struct fsm_event *events, size_
         if (!compare_event(&events[i], &model->events[i])) {
             sim_violation("P14",
                           "model, event: event %zu of a command of entry %llu (type %d) "
-                          "is another one: "
-                          "type %d, the model's %d",
+                          "is another one: type %d, the model's %d",
                           i + 1, (unsigned long long)index, (int)model->command->type,
                           (int)events[i].type, (int)model->events[i].type);
             return;

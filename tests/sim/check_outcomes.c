@@ -38,15 +38,13 @@ look_at_index(const struct check_user *user, uint64_t index, const struct check_
     if (!check_log_has(index)) {
         sim_violation("P15",
                       "durability, answered: %s is answered from entry %llu, which no "
-                      "node has applied "
-                      "(the last is %llu)",
+                      "node has applied (the last is %llu)",
                       check_user_name(user), (unsigned long long)index,
                       (unsigned long long)check_log_last());
     } else if (ask != NULL && index < ask->seen_index) {
         sim_violation("P18",
                       "one leader, old answer: %s is answered from entry %llu, and entry "
-                      "%llu was known "
-                      "before it asked (operation %llu)",
+                      "%llu was known before it asked (operation %llu)",
                       check_user_name(user), (unsigned long long)index,
                       (unsigned long long)ask->seen_index, (unsigned long long)ask->op);
     }
@@ -64,15 +62,13 @@ static const struct check_token *look_at_token(const struct check_user *user,
     if (granted == NULL) {
         sim_violation("P17",
                       "ghost, never granted: %s is told that it has %s under token %llu, "
-                      "which was never "
-                      "granted",
+                      "which was never granted",
                       check_user_name(user), check_name_text(lock),
                       (unsigned long long)token);
     } else if (granted->lock != lock || (client != 0 && granted->client != client)) {
         sim_violation("P17",
                       "ghost, granted to another: %s (%s) is told that it has %s under "
-                      "token %llu, which was granted "
-                      "to %s for %s",
+                      "token %llu, which was granted to %s for %s",
                       check_user_name(user), check_name_text(client),
                       check_name_text(lock), (unsigned long long)token,
                       check_name_text(granted->client), check_name_text(granted->lock));
@@ -106,8 +102,7 @@ static void on_granted(struct check_user *user,
     if (use != NULL && !user->shared && grant->token <= use->lost_token) {
         sim_violation("P13",
                       "lost once, granted after: %s is told that it has token %llu of "
-                      "%s, and was told that it "
-                      "lost %llu",
+                      "%s, and was told that it lost %llu",
                       check_user_name(user), (unsigned long long)grant->token,
                       check_name_text(ask->lock), (unsigned long long)use->lost_token);
     }
@@ -284,8 +279,7 @@ static void on_lost(struct check_user *user, uint32_t lock, uint64_t token)
     if (token <= use->lost_token) {
         sim_violation("P13",
                       "lost once, told again: %s is told that it lost token %llu of %s, "
-                      "and was told so of "
-                      "%llu",
+                      "and was told so of %llu",
                       check_user_name(user), (unsigned long long)token,
                       check_name_text(lock), (unsigned long long)use->lost_token);
     }
@@ -334,8 +328,7 @@ void check_belief(struct check_user *user, const struct sim_record *record)
     if (granted != NULL && record->type_of_lock == NETLOCK_WRITE && !granted->write) {
         sim_violation("P2",
                       "exclusion, writes under a read: %s thinks that it may write %s "
-                      "under token %llu, which is for "
-                      "reading",
+                      "under token %llu, which is for reading",
                       check_user_name(user), check_name_text(lock),
                       (unsigned long long)record->token);
     }
@@ -372,8 +365,7 @@ void check_response(struct check_user *user, const struct sim_record *record)
         if (index < user->conn_index[record->conn]) {
             sim_violation("P18",
                           "one leader, goes back: %s is told of entry %llu after entry "
-                          "%llu, on one "
-                          "connection",
+                          "%llu, on one connection",
                           check_user_name(user), (unsigned long long)index,
                           (unsigned long long)user->conn_index[record->conn]);
         }

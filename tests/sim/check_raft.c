@@ -100,11 +100,11 @@ static void look_at_role(const struct sim_node *node, struct raft_at *at, raft_i
         uint64_t committed = committed_before(raft->current_term);
         leads_in(node, raft->current_term);
         if (last < committed) {
-            sim_violation(
-                "RAFT",
-                "leader completeness: n%u leads in term %llu with a log up to %llu, "
-                "and entry %llu was committed before",
-                node->number, llu(raft->current_term), llu(last), llu(committed));
+            sim_violation("RAFT",
+                          "leader completeness: n%u leads in term %llu with a log up to "
+                          "%llu, and entry %llu was committed before",
+                          node->number, llu(raft->current_term), llu(last),
+                          llu(committed));
         }
     } else if (leads && last < at->last) {
         sim_violation("RAFT",
@@ -144,11 +144,11 @@ static void look_at_disk(const struct sim_node *node,
                       node->number, llu(at->disk_term), llu(view->term));
     } else if (view->term == at->disk_term && at->disk_vote != 0 &&
                view->voted_for != at->disk_vote) {
-        sim_violation(
-            "RAFT",
-            "one vote, second: n%u's disk has a vote for n%llu in term %llu, and had one "
-            "for n%llu",
-            node->number, llu(view->voted_for), llu(view->term), llu(at->disk_vote));
+        sim_violation("RAFT",
+                      "one vote, second: n%u's disk has a vote for n%llu in term %llu, "
+                      "and had one for n%llu",
+                      node->number, llu(view->voted_for), llu(view->term),
+                      llu(at->disk_vote));
     }
     if (raft->current_term > view->term) {
         sim_violation("RAFT", "term, not on disk: n%u is in term %llu, its disk in %llu",
@@ -220,11 +220,11 @@ static void look_at_matching(const struct sim_node *a, const struct sim_node *b)
         bool same = of_a->term == of_b->term;
         if ((matched && !same) ||
             (same && (of_a->type != of_b->type || of_a->buf.len != of_b->buf.len))) {
-            sim_violation(
-                "RAFT",
-                "log matching: n%u and n%u differ in entry %llu (terms %llu and "
-                "%llu) and agree after it",
-                a->number, b->number, llu(index), llu(of_a->term), llu(of_b->term));
+            sim_violation("RAFT",
+                          "log matching: n%u and n%u differ in entry %llu (terms %llu "
+                          "and %llu) and agree after it",
+                          a->number, b->number, llu(index), llu(of_a->term),
+                          llu(of_b->term));
             return;
         }
         matched = same;

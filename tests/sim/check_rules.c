@@ -140,8 +140,7 @@ static void on_hold_ended(const struct fsm_event *event)
     if (hold == NULL || hold->token != event->token) {
         sim_violation("P8",
                       "hold timeout, not held: entry %llu: the hold of %s on %s ended "
-                      "under token %llu, which it does "
-                      "not have",
+                      "under token %llu, which it does not have",
                       (unsigned long long)check_step.index, check_name_text(client->name),
                       check_name_text(lock->name), (unsigned long long)event->token);
         return;
@@ -157,8 +156,7 @@ static void on_hold_ended(const struct fsm_event *event)
              command->force_release.token != event->token)) {
             sim_violation("P6",
                           "release, broken: entry %llu: the hold of %s on %s under token "
-                          "%llu is broken, which "
-                          "nobody asked for",
+                          "%llu is broken, which nobody asked for",
                           (unsigned long long)check_step.index,
                           check_name_text(client->name), check_name_text(lock->name),
                           (unsigned long long)event->token);
@@ -410,8 +408,7 @@ static void compare_totals(const struct fsm *fsm)
     } else if (fsm_last_token(fsm) != check_table.last_token) {
         sim_violation("P3",
                       "fencing tokens, counter: after entry %llu the counter is %llu, "
-                      "the last grant had "
-                      "%llu",
+                      "the last grant had %llu",
                       (unsigned long long)check_step.index,
                       (unsigned long long)fsm_last_token(fsm),
                       (unsigned long long)check_table.last_token);

@@ -91,7 +91,7 @@ static void finish(struct sim_process *process, int status)
 
 static bool enter(struct sim_process *process, void (*call)(void *arg), void *arg)
 {
-    struct entry entry; /* not initialised: that takes as long as half a turn of an idle process */
+    struct entry entry; /* setjmp() fills the most of it, and zeroing it costs */
 
     entry.process = process;
     entry.outer = innermost;
