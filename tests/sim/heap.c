@@ -93,6 +93,7 @@ static struct sim_block *get(size_t size)
     } else if (kept[class] != NULL) {
         block = kept[class];
         kept[class] = block->next;
+        __builtin_prefetch(kept[class], 1); /* it has been out of use for long */
     } else {
         block = __real_malloc(sizeof(*block) + class * STEP_BYTES);
     }
