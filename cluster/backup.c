@@ -21,7 +21,7 @@ enum {
     HEADER_BYTES = 104,
 
     HASH_SEED = 1, /* whoever restores reads one table, and serves nobody from it */
-    CLOCK_UNIX_S_MIN = 1700000000, /* November 2023: an earlier clock was never set */
+    CLOCK_S_MIN = 1700000000, /* November 2023: an earlier clock was never set */
 };
 static_assert((int)AT_CLUSTER_ID + (int)BACKUP_CLUSTER_ID_BYTES == (int)HEADER_BYTES,
               "layout");
@@ -100,11 +100,11 @@ const char *backup_decode(const uint8_t *data,
 
 /* ---- tokens --------------------------------------------------------------------------- */
 
-uint64_t backup_token_start(uint64_t unix_s, uint64_t last_token)
+uint64_t backup_token_start(uint64_t unix_ms, uint64_t last_token)
 {
-    uint64_t start = unix_s * BACKUP_TOKENS_PER_SECOND;
+    uint64_t start = unix_ms * BACKUP_TOKENS_PER_MS;
 
-    return unix_s >= CLOCK_UNIX_S_MIN && start > last_token ? start : 0;
+    return unix_ms / 1000 >= CLOCK_S_MIN && start > last_token ? start : 0;
 }
 
 struct move {

@@ -17,13 +17,13 @@
  * granted between the backup and the disaster nor one that an earlier restore of the same
  * file granted. So its counter starts at
  *
- *     seconds of the wall clock * BACKUP_TOKENS_PER_SECOND
+ *     milliseconds of the wall clock * BACKUP_TOKENS_PER_MS
  *
  * A new cluster starts at 0 and a restored one there, and no cluster grants a million locks
  * a second all its life (measured at most: 0.4 million); so at any time every token that
  * was ever granted is below that number, without anything having to be known of what
  * happened since the backup. It stays below 2^53, where JSON's readers lose digits, until
- * the year 2242. A clock that is known to be wrong, or behind the file, is refused; then
+ * the year 2248. A clock that is known to be wrong, or behind the file, is refused; then
  * the operator has to say the number.
  */
 #ifndef NETLOCK_BACKUP_H
@@ -36,7 +36,7 @@
 
 enum {
     BACKUP_CLUSTER_ID_BYTES = 64, /* with its NUL */
-    BACKUP_TOKENS_PER_SECOND = 1 << 20,
+    BACKUP_TOKENS_PER_MS = 1024,
 };
 
 /* Where a table comes from. */
@@ -60,9 +60,9 @@ const char *backup_decode(const uint8_t *data,
                           struct fsm **ret_fsm,
                           uint64_t *ret_commands_index);
 
-/* The first token of a restore at @unix_s, or 0: the clock is wrong, or behind
+/* The first token of a restore at @unix_ms, or 0: the clock is wrong, or behind
  * @last_token. */
-uint64_t backup_token_start(uint64_t unix_s, uint64_t last_token);
+uint64_t backup_token_start(uint64_t unix_ms, uint64_t last_token);
 
 /* A copy of @fsm whose next token is @next_token. All nodes of a restored cluster must be
  * given the same number; so it goes into the digest, by which nodes notice that they

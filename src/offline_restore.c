@@ -109,9 +109,11 @@ static void print_content(const struct backup *backup)
 static int first_token(const struct backup *backup, uint64_t asked, uint64_t *ret)
 {
     uint64_t last = fsm_last_token(backup->table);
-    time_t now = time(NULL);
+    struct timespec now;
 
-    *ret = asked != 0 ? asked : backup_token_start((uint64_t)now, last);
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    *ret = asked != 0 ? asked : backup_token_start(now_ms, last);
     if (*ret == 0) {
         return refuse("the clock of this machine is wrong, or behind the backup: set it, or "
                       "say --tokens-from N, above every token that was ever granted "
