@@ -475,6 +475,20 @@ const struct fsm *replica_table(const struct replica *replica)
     return replica->fsm;
 }
 
+void replica_backup(const struct replica *replica,
+                    const struct backup_origin *origin,
+                    uint8_t **ret_data,
+                    size_t *ret_len)
+{
+    void *snapshot;
+    size_t snapshot_len;
+
+    assert(origin->index >= replica->commands_index);
+    snapshot_encode(replica->fsm, replica->commands_index, &snapshot, &snapshot_len);
+    backup_encode(origin, snapshot, snapshot_len, ret_data, ret_len);
+    raft_free(snapshot);
+}
+
 uint64_t replica_applied_index(const struct replica *replica)
 {
     return replica->raft != NULL ? raft_last_applied(replica->raft) : 0;

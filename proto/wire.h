@@ -67,6 +67,7 @@ enum wire_request_type {
     WIRE_REQ_LIST_CLIENTS,
     WIRE_REQ_FORCE_RELEASE,
     WIRE_REQ_CLUSTER_STATUS,
+    WIRE_REQ_BACKUP,
 };
 
 struct wire_request {
@@ -121,6 +122,10 @@ struct wire_request {
         struct {
             bool checkpoint;
         } cluster_status;
+        struct {
+            uint64_t backup; /* 0: a new one */
+            uint64_t offset;
+        } backup;
     };
 };
 
@@ -171,6 +176,7 @@ enum wire_response_type {
     WIRE_RESP_LIST_CLIENTS,
     WIRE_RESP_FORCE_RELEASE,
     WIRE_RESP_CLUSTER_STATUS,
+    WIRE_RESP_BACKUP,
 };
 
 /* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
@@ -363,6 +369,10 @@ struct wire_response {
             const struct wire_member *members;
             size_t members_count;
         } cluster_status;
+        struct {
+            uint64_t backup, offset, size, last_token;
+            struct wire_str data;
+        } backup;
     };
 };
 

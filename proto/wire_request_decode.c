@@ -276,6 +276,16 @@ static void read_cluster_status(const ProtobufCMessage *base,
     ret->cluster_status.checkpoint = m->checkpoint;
 }
 
+static void read_backup(const ProtobufCMessage *base,
+                        struct wire_request *ret,
+                        struct wire_refusal *refusal)
+{
+    (void)refusal;
+    const Gonetlock__BackupRequest *m = (const void *)base;
+    ret->backup.backup = m->backup;
+    ret->backup.offset = m->offset;
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -318,6 +328,7 @@ static const struct kind kinds[] = {
          cluster_status_request,
          CLUSTER_STATUS,
          read_cluster_status),
+    KIND("BackupRequest", backup_request, BACKUP, read_backup),
 };
 #undef KIND
 

@@ -158,6 +158,14 @@ static int put_cluster_status(struct wire_buf *buf, const struct wire_request *r
     return wire_put_message(buf, request->key, &m.base);
 }
 
+static int put_backup(struct wire_buf *buf, const struct wire_request *request)
+{
+    Gonetlock__BackupRequest m = GONETLOCK__BACKUP_REQUEST__INIT;
+    WIRE_SET_NONZERO(m, backup, request->backup.backup);
+    WIRE_SET_NONZERO(m, offset, request->backup.offset);
+    return wire_put_message(buf, request->key, &m.base);
+}
+
 int wire_encode_request(struct wire_buf *buf, const struct wire_request *request)
 {
     switch (request->type) {
@@ -193,6 +201,8 @@ int wire_encode_request(struct wire_buf *buf, const struct wire_request *request
         return put_force_release(buf, request);
     case WIRE_REQ_CLUSTER_STATUS:
         return put_cluster_status(buf, request);
+    case WIRE_REQ_BACKUP:
+        return put_backup(buf, request);
     }
     assert(false && "a request type of this build");
     return -EINVAL;

@@ -57,6 +57,7 @@ enum operation_kind {
     OPERATION_CHECK_TOKEN,
     OPERATION_LIST,
     OPERATION_BREAK,
+    OPERATION_BACKUP,
     OPERATION_DETACH,
     OPERATION_PING,
 };
@@ -111,6 +112,9 @@ struct operation {
             struct wire_str prefix, after;
             uint32_t max;
         } list;
+        struct {
+            uint64_t id, offset;
+        } backup;
     };
     operation_query_cb on_answer; /* queries: convert the answer, set rv */
     void *query;

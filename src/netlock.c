@@ -16,6 +16,8 @@ static const struct cli_command commands[] = {
     {"list", "the locks that are held or waited for", cmd_list_help, cmd_list},
     {"check", "is a fencing token still current?", cmd_check_help, cmd_check},
     {"break", "take a lock away from its holder", cmd_break_help, cmd_break},
+    {"backup", "write a copy of the whole lock table to a file", cmd_backup_help,
+     cmd_backup},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
 };

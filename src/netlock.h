@@ -278,6 +278,21 @@ NETLOCK_API void netlock_lock_list_release(struct netlock_lock_list *list);
 NETLOCK_API int
 netlock_break(struct netlock *nl, const char *name, uint64_t token, uint32_t *ret_count);
 
+struct netlock_backup {
+    uint64_t index;      /* of the log, at which the copy was taken */
+    uint64_t last_token; /* granted by then */
+    uint64_t bytes;
+};
+/* Operators: a copy of the whole lock table as it was at one point of the log, as the bytes of a file
+ * that `netlockd restore` reads. @write gets them in their order, from the caller's thread; when it
+ * returns something else than 0, that is returned. -EAGAIN: the leader changed before the last byte;
+ * begin again with an empty file. The bytes name every client and lock, and have digests of the
+ * clients' secrets: keep them from others. @ret may be NULL. */
+NETLOCK_API int netlock_backup(struct netlock *nl,
+                               int (*write)(void *arg, const void *data, size_t len),
+                               void *arg,
+                               struct netlock_backup *ret);
+
 struct netlock_member {
     uint64_t node_id;
     char *client_address, *peer_address;

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "offline.h"
 #include "server.h"
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 2, EXIT_FATAL = 3 };
@@ -181,12 +182,34 @@ static int run(struct daemon *daemon)
     return daemon->status;
 }
 
+struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+};
+static const struct verb verbs[] = {
+    {"restore", offline_restore},
+};
+
+static const struct verb *verb_of(const char *word)
+{
+    for (size_t i = 0; word != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verbs[i].name, word) == 0) {
+            return &verbs[i];
+        }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static struct daemon daemon; /* large; everything else gets a pointer to it */
     enum config_action action;
     char error[CONFIG_ERROR_BYTES];
+    const struct verb *verb = verb_of(argv[1]);
 
+    if (verb != NULL) {
+        return verb->run(argc - 1, argv + 1);
+    }
     if (config_load(&daemon.config, argc, argv, &action, error) != 0) {
         return refuse(error);
     }

@@ -17,6 +17,16 @@
 struct session;
 struct address_count;
 
+/* The copy of the table that is being fetched: see session_backup.c. */
+struct server_backup {
+    struct session *session; /* whose it is; NULL: there is none */
+    uint8_t *data;           /* NULL: its checkpoint is under way */
+    size_t len;
+    uint64_t id, last_id;
+    uint64_t last_token;
+    uint64_t asked_ms;
+};
+
 struct server {
     uv_loop_t *loop;
     const struct config *config;
@@ -46,6 +56,7 @@ struct server {
     struct liveness *liveness;
     bool detaches_blocked; /* no room for them; the next turn tries again */
     struct page page;
+    struct server_backup backup;
     struct wire_arena arena; /* of the request that is being looked at */
     struct answer_scratch scratch;
 

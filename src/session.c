@@ -164,6 +164,7 @@ static void leave(struct session *session, enum session_gone gone)
         pending->gone_at_ms = gone_at_ms;
     }
     forget_requests(session);
+    session_forget_backup(session);
     while (session->live.links != NULL) {
         liveness_drop(server->liveness, session->live.links, gone_at_ms);
     }

@@ -98,6 +98,13 @@ static inline struct session *session_of_live(struct liveness_conn *live)
     return (struct session *)(void *)((char *)live - offsetof(struct session, live));
 }
 
+/* The checkpoint of a backup was applied: copy the table and send the first piece. */
+void session_begin_backup(struct session *session,
+                          const struct pending *pending,
+                          const struct replica_position *at);
+/* Give up the copy that the connection fetches, if it does. */
+void session_forget_backup(struct session *session);
+
 /* The conn's callbacks, for server.c. */
 void session_conn_host(struct conn_host *ret);
 

@@ -137,6 +137,8 @@ static enum session_need handle_on_leader(struct session *session,
         return session_handle_default_id(session, request);
     case WIRE_REQ_GET_ATTACHED_IDS:
         return session_handle_attached_ids(session, request);
+    case WIRE_REQ_BACKUP:
+        return session_handle_backup(session, request);
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:

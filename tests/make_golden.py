@@ -42,6 +42,7 @@ REQUESTS = {
     "LIST_CLIENTS": ('ListClientsRequest', 'prefix: "p" after: "pa" max: 1'),
     "FORCE_RELEASE": ('ForceReleaseRequest', 'lock_name: "n" token: 77'),
     "CLUSTER_STATUS": ('ClusterStatusRequest', 'checkpoint: true'),
+    "BACKUP": ('BackupRequest', 'backup: 18446744073709551615 offset: 262144'),
 }
 
 RESPONSES = {
@@ -95,6 +96,7 @@ RESPONSES = {
         applied_index: 8 last_index: 10 cluster_time: 11 checkpoint_index: 12
         checkpoint_hash: 18446744073709551614 locks: 13 holds: 14 waits: 15 clients: 16 connections: 18
         uptime: 19 last_token: 20'''),
+    "BACKUP": ('BackupResponse', f'backup: 3 offset: 4 size: 5 data: "NLBK" last_token: 6 {POSITION}'),
 }
 
 

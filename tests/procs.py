@@ -63,8 +63,9 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, nodes=1, build="build", directory=None, options=None):
+    def __init__(self, nodes=1, build="build", directory=None, options=None, name="test"):
         """@options: more keys for every node's configuration file."""
+        self.name = name
         self.build = os.path.abspath(build)
         self._is_temporary = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="netlock-test-")
@@ -74,7 +75,7 @@ class Cluster:
             self._write_config(node, options or {})
 
     def _write_config(self, node, options):
-        lines = [f"node-id = {node.number}", "cluster = test", f"data-dir = {node.data}",
+        lines = [f"node-id = {node.number}", f"cluster = {self.name}", f"data-dir = {node.data}",
                  f"listen = {node.client.address}", f"peer-listen = {node.peer.address}"]
         lines += [f"member = {n.number} {n.peer.address} {n.client.address}"
                   for n in self._nodes.values()]
@@ -139,6 +140,12 @@ class Cluster:
 
     def is_running(self, number):
         return self._nodes[number].is_running()
+
+    def config(self, number):
+        return self._nodes[number].config
+
+    def data(self, number):
+        return self._nodes[number].data
 
     def keep(self):
         """Leave the directory with logs and data behind."""

@@ -77,6 +77,8 @@ static const struct {
      {.type = WIRE_REQ_FORCE_RELEASE, .lock = {"n", 1}, .force_release = {.token = 77}}},
     {golden_request_cluster_status,
      {.type = WIRE_REQ_CLUSTER_STATUS, .cluster_status = {.checkpoint = true}}},
+    {golden_request_backup,
+     {.type = WIRE_REQ_BACKUP, .backup = {.backup = UINT64_MAX, .offset = 262144}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 
