@@ -145,3 +145,15 @@ struct fsm_str tokens_find(const struct tokens *tokens, struct fsm_str token)
     }
     return found;
 }
+
+bool tokens_have(const struct tokens *tokens, struct fsm_str name)
+{
+    for (size_t i = 0; tokens != NULL && i < tokens->entries_count; i++) {
+        const struct entry *entry = &tokens->entries[i];
+        if (entry->name_len == name.len &&
+            memcmp(entry->name, name.data, name.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -9,12 +9,11 @@
 #ifndef NETLOCK_TOKENS_H
 #define NETLOCK_TOKENS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "fsm.h"
 #include "text_file.h"
-
-enum { TOKEN_BYTES_MIN = 16, TOKEN_BYTES_MAX = 255 };
 
 struct tokens;
 
@@ -29,5 +28,8 @@ void tokens_free(struct tokens *tokens); /* NULL is fine */
 /* Whose it is; empty if nobody's. The string is the tokens' own. Takes as long for a
  * wrong one as for a right one. @tokens may be NULL: there are none. */
 struct fsm_str tokens_find(const struct tokens *tokens, struct fsm_str token);
+
+/* Whether anybody has this name. */
+bool tokens_have(const struct tokens *tokens, struct fsm_str name);
 
 #endif
