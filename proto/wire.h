@@ -22,6 +22,7 @@ enum {
     WIRE_NAME_BYTES_MAX = 255,
     WIRE_KEY_BYTES_MAX = 255,
     WIRE_SECRET_BYTES = 16,
+    WIRE_TOKEN_BYTES_MIN = 16,
     WIRE_VERSION = 1, /* of the extended protocol, in Hello */
     WIRE_CLAIMS_MAX = 10000,
 };
@@ -114,6 +115,7 @@ struct wire_request {
         struct {
             uint32_t version_min, version_max;
             struct wire_str library;
+            struct wire_str token; /* empty, or 16..255 bytes */
             uint32_t session_grace_ms;
         } hello;
         struct {

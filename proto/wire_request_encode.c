@@ -106,6 +106,7 @@ static int put_hello(struct wire_buf *buf, const struct wire_request *request)
     WIRE_SET_NONZERO(m, version_min, request->hello.version_min);
     WIRE_SET_NONZERO(m, version_max, request->hello.version_max);
     WIRE_SET_STR(m, library, request->hello.library);
+    WIRE_SET_STR(m, token, request->hello.token);
     WIRE_SET_NONZERO(m, session_grace, request->hello.session_grace_ms);
     return wire_put_message(buf, request->key, &m.base);
 }

@@ -32,7 +32,6 @@ enum {
     CONFIG_PATH_BYTES = 1024,
     CONFIG_ADDRESS_BYTES = 256,
     CONFIG_CLUSTER_BYTES = 65,
-    CONFIG_FILE_BYTES_MAX = 1048576,
     CONFIG_LINE_BYTES_MAX = 190, /* what inih takes */
 };
 
@@ -57,6 +56,8 @@ struct config {
     size_t members_count;
     bool insecure_listen;
     char ready_file[CONFIG_PATH_BYTES]; /* empty: none */
+    char acl_file[CONFIG_PATH_BYTES];    /* empty: none */
+    char tokens_file[CONFIG_PATH_BYTES]; /* empty: none */
 
     uint64_t leader_lease_ms;
     uint64_t reattach_grace_ms; /* 0: derived, see config_timing() */

@@ -110,9 +110,17 @@ static void on_stop_signal(uv_signal_t *signal, int number)
 static void on_hangup(uv_signal_t *signal, int number)
 {
     const struct daemon *daemon = signal->data;
+    char error[SERVER_ERROR_BYTES];
+    char quoted[LOG_QUOTED_BYTES];
 
-    log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "signal-ignored",
-              "signal=%d text=\"the configuration is read at the start only\"", number);
+    if (server_reload(daemon->server, error) == 0) {
+        log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "reloaded", "signal=%d",
+                  number);
+    } else {
+        log_event(&daemon->log, LOG_LEVEL_ERROR, "netlockd", "reload-refused",
+                  "why=%s text=\"what was in force stays so\"",
+                  log_quote(quoted, error, strlen(error)));
+    }
 }
 
 static void start_signals(struct daemon *daemon)

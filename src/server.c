@@ -278,6 +278,30 @@ static void init_requests(struct server *server)
     server->waitings.hash_seed = random_seed();
 }
 
+/* Who showed a token that is no longer there has to go. */
+static void close_sessions_unnamed(struct server *server)
+{
+    struct session *session, *next;
+
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->by_token &&
+            !tokens_have(server->access.tokens, session_principal(session))) {
+            session_close(session, SESSION_GONE_AFTER_GRACE);
+        }
+    }
+}
+
+int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
+{
+    int rv = access_load(&server->access, server->config, ret_error);
+
+    if (rv == 0) {
+        close_sessions_unnamed(server);
+    }
+    return rv;
+}
+
 static void free_memory(struct server *server)
 {
     pendings_release(&server->pendings);
@@ -285,6 +309,8 @@ static void free_memory(struct server *server)
     page_release(&server->page);
     wire_arena_release(&server->arena);
     answer_scratch_release(&server->scratch);
+    admission_release(server);
+    access_release(&server->access);
     free(server);
 }
 
@@ -304,7 +330,10 @@ int server_new(struct server **ret,
     server->reattach_grace_ms = config_timing(config).reattach_grace_ms;
     server->started_ms = uv_now(loop);
     init_requests(server);
-    int rv = open_node(server, ret_error);
+    int rv = server_reload(server, ret_error);
+    if (rv == 0) {
+        rv = open_node(server, ret_error);
+    }
     if (rv != 0) {
         free_memory(server);
         return rv;

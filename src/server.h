@@ -41,6 +41,10 @@ int server_new(struct server **ret,
 
 int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
 
+/* Read the ACL and the tokens again. Returns 0; or -EINVAL with one line in @ret_error, and
+ * what was in force stays so. */
+int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
+
 /* Stop accepting, hand leadership over, close clients, close the node and the handles, in
  * this order; then @on_stopped. A second call only replaces the callback. */
 void server_stop(struct server *server, void (*on_stopped)(void *arg), void *arg);

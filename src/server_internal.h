@@ -4,6 +4,7 @@
 #ifndef NETLOCK_SERVER_INTERNAL_H
 #define NETLOCK_SERVER_INTERNAL_H
 
+#include "access.h"
 #include "answer.h"
 #include "conn.h"
 #include "listener.h"
@@ -33,6 +34,7 @@ struct server {
     const struct log *log;
     struct server_host host;
     struct request_policy policy;
+    struct access access;
     uint64_t reattach_grace_ms;
     uint64_t started_ms;
     char client_address[CONFIG_ADDRESS_BYTES]; /* where clients reach this node */
@@ -73,6 +75,7 @@ struct server {
 
     /* what a stranger can make happen often */
     struct log_limit refused_limit, broken_limit, malformed_limit, paused_limit;
+    struct log_limit denied_limit;
 
     uint8_t read_buffer[CONN_READ_BYTES];
 };
@@ -99,6 +102,14 @@ void server_session_closed(struct server *server, struct session *session);
  * closed. */
 void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer);
 void admission_leave(struct server *server, struct address_count *address);
+
+/* Somebody at @address showed a wrong token. Whoever guesses waits: after
+ * five of them the next is looked at a second later. */
+void admission_token_failed(struct server *server, struct address_count *address);
+void admission_token_passed(struct address_count *address);
+bool admission_token_waits(const struct server *server,
+                           const struct address_count *address);
+void admission_release(struct server *server);
 
 /* delivery.c: an event of the lock table, on the serving node. */
 void delivery_on_event(struct server *server,

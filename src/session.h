@@ -39,6 +39,10 @@ struct session {
     struct address_count *address;
     char peer[LISTENER_ADDRESS_BYTES];
 
+    char principal[ACL_PRINCIPAL_BYTES_MAX]; /* not NUL-terminated */
+    size_t principal_len;                    /* 0: anonymous */
+    bool by_token;                           /* it is the token's name */
+
     bool hello;
     uint64_t grace_ms; /* session grace, agreed in Hello */
 
@@ -87,6 +91,11 @@ void session_retry(struct session *session);
  * sent. */
 void session_close(struct session *session, enum session_gone gone);
 void session_finish(struct session *session, enum session_gone gone);
+
+static inline struct fsm_str session_principal(const struct session *session)
+{
+    return (struct fsm_str){.data = session->principal, .len = session->principal_len};
+}
 
 static inline struct session *session_of_conn(struct conn *conn)
 {

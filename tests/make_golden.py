@@ -35,7 +35,7 @@ REQUESTS = {
         token: 77 set_connection_drop: RELEASE client_time: 8'''),
     "RELEASE": ('LockReleaseRequest', 'client_id: "c" lock_name: "n" token: 77'),
     "STATUS": ('LockStatusRequest', 'client_id: "c" lock_name: "n"'),
-    "HELLO": ('HelloRequest', 'version_min: 1 version_max: 2 library: "lib/1.0" session_grace: 10000'),
+    "HELLO": ('HelloRequest', 'version_min: 1 version_max: 2 library: "lib/1.0" session_grace: 10000 token: "0123456789abcdef"'),
     "PING": ('PingRequest', 'payload: "\\000\\377"'),
     "CHECK_TOKEN": ('CheckTokenRequest', 'lock_name: "n" token: 77'),
     "LIST_LOCKS": ('ListLocksRequest', 'prefix: "p" after: "pa" max: 1000'),

@@ -63,6 +63,7 @@ static const struct {
       .hello = {.version_min = 1,
                 .version_max = 2,
                 .library = {"lib/1.0", 7},
+                .token = {"0123456789abcdef", 16},
                 .session_grace_ms = 10000}}},
     {golden_request_ping, {.type = WIRE_REQ_PING, .ping = {.payload = {"\000\377", 2}}}},
     {golden_request_check_token,
