@@ -20,6 +20,7 @@ static const struct cli_command commands[] = {
      cmd_backup},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
+    {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
