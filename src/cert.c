@@ -216,6 +216,27 @@ void cert_free(struct cert *cert)
     free(cert);
 }
 
+int cert_uri(const struct cert *cert, char *out, size_t size)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert->x509, NID_subject_alt_name, NULL, NULL);
+    int rv = -ENOENT;
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && rv == -ENOENT; i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type == GEN_URI) {
+            const ASN1_IA5STRING *uri = name->d.uniformResourceIdentifier;
+            size_t len = (size_t)ASN1_STRING_length(uri);
+            rv = len < size ? 0 : -ENOBUFS;
+            if (rv == 0) {
+                memcpy(out, ASN1_STRING_get0_data(uri), len);
+                out[len] = '\0';
+            }
+        }
+    }
+    GENERAL_NAMES_free(names);
+    return rv;
+}
+
 /* ---- files ---- */
 
 int cert_load(struct cert **ret,

@@ -31,6 +31,9 @@ int cert_new(struct cert **ret,
              char ret_error[static CERT_ERROR_BYTES]);
 void cert_free(struct cert *cert);
 
+/* Its first URI, NUL-terminated into @out. Returns 0, -ENOENT without one, -ENOBUFS. */
+int cert_uri(const struct cert *cert, char *out, size_t size);
+
 /* Read what cert_save() wrote. */
 int cert_load(struct cert **ret,
               const char *cert_path,
