@@ -21,6 +21,10 @@ static const struct cli_command commands[] = {
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
     {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
+    {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
+     cmd_tls_init},
+    {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
+    {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
@@ -38,6 +42,9 @@ static const char help_tail[] =
     "                     $NETLOCK_SERVERS, or 127.0.0.1:7670\n"
     "  --client-id ID     act as this client\n"
     "  --timeout DUR      how long to look for a leader (10s)\n"
+    "  --tls-ca FILE, --tls-cert FILE, --tls-key FILE\n"
+    "                     certificates, for servers that want TLS. Default:\n"
+    "                     $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT, $NETLOCK_TLS_KEY\n"
     "  --json             print JSON for programs\n"
     "  -v, --verbose      say on stderr what goes on, terminal or not\n"
     "  -h, --help\n"
@@ -99,6 +106,9 @@ static int dispatch(struct cli *cli, int argc, char **argv)
     if (argc == 1 && strcmp(argv[0], "cluster") == 0) {
         cli_usage(cli, "cluster: which subcommand? 'cluster status'");
     }
+    if (argc == 1 && strcmp(argv[0], "tls") == 0) {
+        cli_usage(cli, "tls: which subcommand? 'tls init', 'tls node', 'tls client'");
+    }
     cli_usage(cli, "there is no command '%s%s%s'", argv[0], argc > 1 ? " " : "",
               argc > 1 ? argv[1] : "");
 }
@@ -107,7 +117,9 @@ int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"version", no_argument, NULL, 'V'}, CLI_LONG};
     static const struct cli_command all = {.name = ""};
-    struct cli cli = {.command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS};
+    char error_text[NETLOCK_ERROR_BYTES] = "";
+    struct cli cli = {
+        .command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .error_text = error_text};
     int option, status;
 
     while ((option = cli_getopt(&cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {

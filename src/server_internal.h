@@ -43,6 +43,7 @@ struct server {
     bool serving;
 
     /* connections */
+    int listen_fd; /* bound; -1: the listener has it, or nobody */
     struct listener listener;
     struct conn_host conn_host;
     struct session *sessions;
@@ -77,7 +78,7 @@ struct server {
     struct log_limit refused_limit, broken_limit, malformed_limit, paused_limit;
     struct log_limit denied_limit;
 
-    uint8_t read_buffer[CONN_READ_BYTES];
+    uint8_t read_buffer[CONN_READ_BYTES], text_buffer[CONN_READ_BYTES];
 };
 
 /* One line with its rate bounded by @limit; the format's last pair is `suppressed=`. */
@@ -110,6 +111,10 @@ void admission_token_passed(struct address_count *address);
 bool admission_token_waits(const struct server *server,
                            const struct address_count *address);
 void admission_release(struct server *server);
+
+/* secure.c: the certificates that the configuration names, for new connections; NULL if it names none.
+ * Returns 0, or a negative errno with one line in @ret_error. */
+int secure_load(const struct server *server, struct tls_context **ret, char *ret_error);
 
 /* delivery.c: an event of the lock table, on the serving node. */
 void delivery_on_event(struct server *server,
