@@ -230,6 +230,7 @@ struct netlock {
     bool share_id;
     uint32_t connect_timeout_ms, session_grace_ms, drift_ppm;
     char application[NETLOCK_NAME_BYTES_MAX + 1];
+    char token[NETLOCK_NAME_BYTES_MAX + 1]; /* empty: none */
     void (*on_notice)(void *arg, const struct netlock_notice *notice);
     void *arg;
     uint64_t (*clock_ms)(void *arg);

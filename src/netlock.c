@@ -24,6 +24,8 @@ static const struct cli_command commands[] = {
     {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
      cmd_tls_init},
     {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
+    {"access-token", "make a token that says who a client is", cmd_access_token_help,
+     cmd_access_token},
     {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
@@ -45,6 +47,9 @@ static const char help_tail[] =
     "  --tls-ca FILE, --tls-cert FILE, --tls-key FILE\n"
     "                     certificates, for servers that want TLS. Default:\n"
     "                     $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT, $NETLOCK_TLS_KEY\n"
+    "  --access-token-file FILE\n"
+    "                     says who you are where no certificate does; mode 0600.\n"
+    "                     Default: $NETLOCK_ACCESS_TOKEN, the token itself\n"
     "  --json             print JSON for programs\n"
     "  -v, --verbose      say on stderr what goes on, terminal or not\n"
     "  -h, --help\n"

@@ -46,6 +46,9 @@ int secure_load(const struct server *server, struct tls_context **ret, char *ret
         tls_context_free(context);
         return rv;
     }
+    if (config->tokens_file[0] != '\0') {
+        tls_context_accept_anonymous(context);
+    }
     *ret = context;
     return 0;
 }

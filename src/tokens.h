@@ -4,7 +4,7 @@
  *     cron-a:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
  *
  * The file has the tokens' SHA-256 only: who reads it cannot use it. That is enough for
- * tokens that `netlock token` draws, 256 random bits; it would not be for passwords. A
+ * tokens that `netlock access-token` draws, 256 random bits; it would not be for passwords. A
  * name may have several lines, while a token is changed for another. */
 #ifndef NETLOCK_TOKENS_H
 #define NETLOCK_TOKENS_H
