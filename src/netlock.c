@@ -22,6 +22,7 @@ static const struct cli_command commands[] = {
      cmd_tls_init},
     {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
     {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
+    {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
