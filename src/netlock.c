@@ -20,13 +20,13 @@ static const struct cli_command commands[] = {
      cmd_backup},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
-    {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
     {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
      cmd_tls_init},
     {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
+    {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
     {"access-token", "make a token that says who a client is", cmd_access_token_help,
      cmd_access_token},
-    {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
+    {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
