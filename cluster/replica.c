@@ -318,10 +318,9 @@ static uint64_t tick_due_ms(const struct replica *replica)
 
 static void propose_due_tick(struct replica *replica, uint64_t mono_ms)
 {
-    struct fsm_command tick = {.type = FSM_CMD_TICK};
-
     if (replica->open.commands_count == 0 &&
         leader_clock_now(&replica->clock, mono_ms) >= tick_due_ms(replica)) {
+        struct fsm_command tick = {.type = FSM_CMD_TICK};
         batch_queue_add(&replica->open, &tick, REPLICA_BATCH_BYTES_MAX);
     }
 }
