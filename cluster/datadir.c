@@ -72,10 +72,10 @@ static int check_mode(const struct datadir *dir, char *ret_error)
                       "owner, or chown the directory and all in it",
                       dir->path, st.st_uid, geteuid());
     }
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    if ((st.st_mode & (S_IWGRP | S_IRWXO)) != 0) {
         return refuse(
             ret_error, -EACCES,
-            "data directory %s may be written by others (mode %04o): chmod 0700 %s",
+            "data directory %s is open to others (mode %04o): chmod 0700 %s",
             dir->path, st.st_mode & 07777, dir->path);
     }
     if (faccessat(dir->fd, ".", R_OK | W_OK | X_OK, AT_EACCESS) != 0) {

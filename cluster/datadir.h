@@ -36,7 +36,7 @@ bool datadir_cluster_id_valid(const char *cluster_id);
  * @identity.
  *
  * Returns 0, or a negative errno and in @ret_error one line that says what is wrong and
- * what to do: -ENOTDIR, -EACCES (not ours, not writable, others may write), -ENOTEMPTY
+ * what to do: -ENOTDIR, -EACCES (not ours, not writable, open to others), -ENOTEMPTY
  * (somebody else's files), -EBUSY (another process has it), -EXDEV (of another cluster or
  * node), -EPROTO (of a newer version), -EUCLEAN (damaged identity, or its log is gone).
  */

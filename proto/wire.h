@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "wire_buf.h"
+
 enum {
     WIRE_NAME_BYTES_MAX = 255,
     WIRE_KEY_BYTES_MAX = 255,
@@ -368,10 +370,6 @@ struct wire_response {
 
 /* Append one whole frame (header and payload) to @buf, growing it as needed.
  * Returns 0; -EMSGSIZE if it would exceed the frame limit (buf unchanged); -ENOMEM. */
-struct wire_buf {
-    uint8_t *data; /* malloc'ed; the caller frees */
-    size_t len, capacity;
-};
 int wire_encode_response(struct wire_buf *buf, const struct wire_response *response);
 
 /* The client library's direction. Requests are encoded as they are: the server says what

@@ -38,6 +38,15 @@ int cli_getopt(struct cli *cli,
                 cli_usage(cli, "--timeout must be more than 0");
             }
             break;
+        case CLI_OPTION_TLS_CA:
+            cli->tls.ca = optarg;
+            break;
+        case CLI_OPTION_TLS_CERT:
+            cli->tls.cert = optarg;
+            break;
+        case CLI_OPTION_TLS_KEY:
+            cli->tls.key = optarg;
+            break;
         case 'v':
             cli->verbose = true;
             break;
@@ -263,6 +272,8 @@ struct netlock_options cli_client_options(const struct cli *cli)
     return (struct netlock_options){.servers = cli->servers,
                                     .client_id = cli->client_id,
                                     .connect_timeout_ms = cli->timeout_ms,
+                                    .tls = cli->tls,
+                                    .error_text = cli->error_text,
                                     .application = "netlock " NETLOCK_VERSION};
 }
 
@@ -355,7 +366,7 @@ int cli_status_of(int rv)
 int cli_fail(const struct cli *cli, const struct netlock *nl, const char *name, int rv)
 {
     const char *words = netlock_strerror(rv);
-    const char *more = nl == NULL ? NULL : netlock_error_text(nl);
+    const char *more = nl == NULL ? cli->error_text : netlock_error_text(nl);
     int status = cli_status_of(rv);
 
     if (more != NULL && *more == '\0') {
@@ -418,6 +429,7 @@ static char *held_by(const struct cli *cli, const char *name)
     char *text = NULL, duration[TEXT_DURATION_BYTES];
 
     options.client_id = NULL;
+    options.error_text = NULL;
     options.connect_timeout_ms = cli->timeout_ms < 1000 ? cli->timeout_ms : 1000;
     if (netlock_open(&nl, &options) != 0) {
         return NULL;

@@ -45,6 +45,8 @@ struct cli {
     const char *servers;   /* NULL: the library's default */
     const char *client_id; /* --client-id; NULL: not given */
     uint32_t timeout_ms;   /* for finding a leader */
+    struct netlock_tls tls; /* --tls-ca, --tls-cert, --tls-key */
+    char *error_text;       /* NETLOCK_ERROR_BYTES: why the last client could not be opened */
     bool json;
     bool verbose;
 };
@@ -60,6 +62,9 @@ enum {
     CLI_OPTION_CLIENT_ID,
     CLI_OPTION_JSON,
     CLI_OPTION_TIMEOUT,
+    CLI_OPTION_TLS_CA,
+    CLI_OPTION_TLS_CERT,
+    CLI_OPTION_TLS_KEY,
     CLI_OPTION_OWN,
 };
 #define CLI_LONG                                                                         \
@@ -67,6 +72,9 @@ enum {
         {"client-id", required_argument, NULL, CLI_OPTION_CLIENT_ID},                    \
         {"json", no_argument, NULL, CLI_OPTION_JSON},                                    \
         {"timeout", required_argument, NULL, CLI_OPTION_TIMEOUT},                        \
+        {"tls-ca", required_argument, NULL, CLI_OPTION_TLS_CA},                          \
+        {"tls-cert", required_argument, NULL, CLI_OPTION_TLS_CERT},                      \
+        {"tls-key", required_argument, NULL, CLI_OPTION_TLS_KEY},                        \
         {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},           \
     {                                                                                    \
         NULL, 0, NULL, 0                                                                 \
@@ -173,7 +181,7 @@ void cli_say_queued(const struct cli *cli, const char *name, uint32_t position);
 
 extern const char cmd_run_help[], cmd_acquire_help[], cmd_refresh_help[],
     cmd_release_help[], cmd_status_help[], cmd_list_help[], cmd_check_help[],
-    cmd_break_help[], cmd_cluster_help[];
+    cmd_break_help[], cmd_cluster_help[], cmd_tls_help[];
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_acquire(struct cli *cli, int argc, char **argv);
 int cmd_refresh(struct cli *cli, int argc, char **argv);
@@ -183,5 +191,8 @@ int cmd_list(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_break(struct cli *cli, int argc, char **argv);
 int cmd_cluster_status(struct cli *cli, int argc, char **argv);
+int cmd_tls_init(struct cli *cli, int argc, char **argv);
+int cmd_tls_node(struct cli *cli, int argc, char **argv);
+int cmd_tls_client(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -11,7 +11,7 @@
  *     client_query.c      status, lists, tokens, operators' calls
  *     client_node.c       netlock_node_status(), which needs no client
  *     client_conn.c       socket and frames        client_servers.c   where to look for the leader
- *     client_address.c    host and port
+ *     client_tls.c        TLS between the two      client_address.c   host and port
  *
  * Two clocks. Local time is nl->clock_ms(), CLOCK_BOOTTIME unless a test says otherwise; it is read at
  * the start of a step and after every callback, so nl->now_ms is never later than what is sent with
@@ -244,6 +244,7 @@ struct netlock {
     char error_text[CLIENT_TEXT_BYTES_MAX + 1];
 
     struct session session;
+    struct tls_context *tls; /* NULL: plain */
     struct evidence evidence;
 
     struct operation_list queued, sent, waiting, done;

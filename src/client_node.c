@@ -7,6 +7,7 @@
 
 #include "client_conn.h"
 #include "client_copy.h"
+#include "client_tls.h"
 #include "client_address.h"
 #include "netlock.h"
 
@@ -48,7 +49,7 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     for (size_t i = 0; i < server->addresses_count; i++) {
         const struct client_address *address = &server->addresses[i];
         rv = client_conn_open(conn, (const struct sockaddr *)&address->storage,
-                              address->len);
+                              address->len, server->host);
         if (rv != 0)
             continue;
         rv = wait_for(conn, POLLOUT, end_ms);
@@ -167,6 +168,7 @@ static int to_rv(int rv)
 }
 
 int netlock_node_status(const char *address,
+                        const struct netlock_tls *tls,
                         uint32_t timeout_ms,
                         bool checkpoint,
                         struct netlock_node_status *ret)
@@ -177,11 +179,17 @@ int netlock_node_status(const char *address,
     uint64_t end_ms = mono_ms() + timeout_ms;
     if (client_server_resolve(&server, true) != 0)
         return -NETLOCK_EUNREACHABLE;
+    static const struct netlock_tls from_environment = {0};
+    char error[TLS_ERROR_BYTES];
     struct client_conn conn;
     client_conn_init(&conn);
+    int rv = client_tls_context(&conn.tls_context, tls != NULL ? tls : &from_environment, error);
+    if (rv != 0)
+        return rv;
+    struct tls_context *context = conn.tls_context;
     struct netlock_node_status status = {0};
     struct wire_response answer;
-    int rv = to_rv(connect_to(&conn, &server, end_ms));
+    rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
         rv = to_rv(put_questions(&conn, checkpoint));
     if (rv == 0)
@@ -189,6 +197,7 @@ int netlock_node_status(const char *address,
     if (rv == 0)
         rv = take(&status, &answer);
     client_conn_release(&conn);
+    tls_context_free(context);
     if (rv == 0)
         *ret = status;
     else

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -88,10 +89,23 @@ static void back_off(struct netlock *nl)
         session->backoff_ms = CLIENT_BACKOFF_MAX_MS;
 }
 
+/* For people: which server, and what does not fit between its TLS and ours. */
+static void note_why(struct netlock *nl)
+{
+    const char *why = client_conn_why(&nl->session.conn);
+    char server[SERVER_TEXT_BYTES], text[CLIENT_TEXT_BYTES_MAX + 1];
+    if (why[0] == 0)
+        return;
+    client_server_format(&nl->session.server, server);
+    snprintf(text, sizeof(text), "%.80s: %.160s", server, why);
+    client_set_error_text(nl, str(text));
+}
+
 void session_fail(struct netlock *nl, int rv)
 {
     struct session *session = &nl->session;
     bool was_ready = session->state == SESSION_READY;
+    note_why(nl);
     if (session->conn.fd >= 0)
         (void)epoll_ctl(nl->epoll_fd, EPOLL_CTL_DEL, session->conn.fd, NULL);
     /* An orderly close would say that the client is gone; it is only on its way to another server. */
@@ -152,7 +166,7 @@ static void connect_next(struct netlock *nl)
         const struct client_address *address =
             &session->server.addresses[session->next_address++];
         if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
-                             address->len) != 0)
+                             address->len, session->server.host) != 0)
             continue;
         session->state = SESSION_CONNECTING;
         session->greeted = false;
@@ -376,8 +390,11 @@ static void receive(struct netlock *nl)
     struct client_conn *conn = &nl->session.conn;
     for (int i = 0; i < READS_PER_STEP_MAX && conn->fd >= 0; i++) {
         int rv = client_conn_fill(conn);
-        if (rv == -EAGAIN)
+        if (rv == -EAGAIN) {
+            if (client_conn_unsent(conn) && !nl->session.watch_out)
+                session_flush(nl);
             return;
+        }
         if (rv != 0)
             session_fail(nl, -NETLOCK_EUNREACHABLE);
         else

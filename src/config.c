@@ -173,7 +173,8 @@ static bool is_loopback(const char *host)
 static int check_listen(struct config *config,
                         struct config_source *source,
                         const char *key,
-                        const char *text)
+                        const char *text,
+                        bool encrypted)
 {
     struct peer_address parsed;
 
@@ -182,12 +183,30 @@ static int check_listen(struct config *config,
             source, "%s: \"%.80s\" is not HOST:PORT (or [v6]:PORT), port 0 to 65535", key,
             text);
     }
-    if (!is_loopback(parsed.host) && !config->insecure_listen) {
+    if (!is_loopback(parsed.host) && !encrypted && !config->insecure_listen) {
         return config_fail(
             source,
             "%s: %.80s is reachable from other machines and the protocol is not "
-            "encrypted; on a network that you trust say insecure-listen = yes",
-            key, text);
+            "encrypted; %s on a network that you trust say insecure-listen = yes",
+            key, text,
+            config_has_tls(config) ? "tls-cert does not help here;"
+                                   : "set tls-ca, tls-cert and tls-key, or");
+    }
+    return 0;
+}
+
+static int check_tls(struct config *config, struct config_source *source)
+{
+    bool ca = config->tls_ca[0] != '\0';
+    bool cert = config->tls_cert[0] != '\0';
+    bool key = config->tls_key[0] != '\0';
+
+    if (ca != cert || cert != key) {
+        return config_fail(source,
+                           "%s: missing: tls-ca, tls-cert and tls-key belong together",
+                           !ca     ? "tls-ca"
+                           : !cert ? "tls-cert"
+                                   : "tls-key");
     }
     return 0;
 }
@@ -254,10 +273,14 @@ static int finish(struct config *config, const char *file, char *ret_error)
         rv = default_data_dir(config, &source);
     }
     if (rv == 0) {
-        rv = check_listen(config, &source, "listen", config->listen);
+        rv = check_tls(config, &source);
     }
     if (rv == 0) {
-        rv = check_listen(config, &source, "peer-listen", config->peer_listen);
+        rv = check_listen(config, &source, "listen", config->listen,
+                          config_has_tls(config));
+    }
+    if (rv == 0) {
+        rv = check_listen(config, &source, "peer-listen", config->peer_listen, false);
     }
     if (rv == 0 && config->advertise[0] != '\0' &&
         peer_address_parse(config->advertise, &parsed) != 0) {

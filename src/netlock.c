@@ -18,6 +18,10 @@ static const struct cli_command commands[] = {
     {"break", "take a lock away from its holder", cmd_break_help, cmd_break},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
+    {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
+     cmd_tls_init},
+    {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
+    {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
@@ -35,6 +39,9 @@ static const char help_tail[] =
     "                     $NETLOCK_SERVERS, or 127.0.0.1:7670\n"
     "  --client-id ID     act as this client\n"
     "  --timeout DUR      how long to look for a leader (10s)\n"
+    "  --tls-ca FILE, --tls-cert FILE, --tls-key FILE\n"
+    "                     certificates, for servers that want TLS. Default:\n"
+    "                     $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT, $NETLOCK_TLS_KEY\n"
     "  --json             print JSON for programs\n"
     "  -v, --verbose      say on stderr what goes on, terminal or not\n"
     "  -h, --help\n"
@@ -96,6 +103,9 @@ static int dispatch(struct cli *cli, int argc, char **argv)
     if (argc == 1 && strcmp(argv[0], "cluster") == 0) {
         cli_usage(cli, "cluster: which subcommand? 'cluster status'");
     }
+    if (argc == 1 && strcmp(argv[0], "tls") == 0) {
+        cli_usage(cli, "tls: which subcommand? 'tls init', 'tls node', 'tls client'");
+    }
     cli_usage(cli, "there is no command '%s%s%s'", argv[0], argc > 1 ? " " : "",
               argc > 1 ? argv[1] : "");
 }
@@ -104,7 +114,10 @@ int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"version", no_argument, NULL, 'V'}, CLI_LONG};
     static const struct cli_command all = {.name = ""};
-    struct cli cli = {.command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS};
+    char error_text[NETLOCK_ERROR_BYTES] = "";
+    struct cli cli = {.command = &all,
+                      .timeout_ms = CLI_TIMEOUT_DEFAULT_MS,
+                      .error_text = error_text};
     int option, status;
 
     while ((option = cli_getopt(&cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {

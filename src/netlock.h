@@ -60,6 +60,7 @@ extern "C" {
 #define NETLOCK_UNLIMITED      UINT32_MAX /* a timeout that never ends */
 #define NETLOCK_NAME_BYTES_MAX 255        /* lock names, client ids and owner info */
 #define NETLOCK_SECRET_BYTES   16
+#define NETLOCK_ERROR_BYTES    512
 
 /* Beside the errno values of the system: */
 enum {
@@ -120,6 +121,14 @@ enum netlock_flags {
     NETLOCK_NO_REFRESH = 2, /* never refresh by itself: holds end when they time out */
 };
 
+/* Mutual TLS 1.3: paths of PEM files, all three or none. The CA's certificates, with which those of the
+ * servers are checked (and that they are for the host that was named); our own certificate; its key, which
+ * nobody else may be able to read. What is NULL is taken from $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT,
+ * $NETLOCK_TLS_KEY; without any of them connections are plain. */
+struct netlock_tls {
+    const char *ca, *cert, *key;
+};
+
 /* Zero means the default everywhere. Copied by netlock_open(). */
 struct netlock_options {
     const char *
@@ -144,6 +153,9 @@ struct netlock_options {
      * -NETLOCK_EUNREACHABLE may have got. Of several that wait for one lock at once, the wait of
      * whoever asked last is the wait of all. */
     bool share_id;
+    struct netlock_tls tls;
+    char *error_text; /* NETLOCK_ERROR_BYTES, for netlock_open(): more words when it fails, or "". May be
+                         NULL; not kept */
 };
 
 /* Make a client. Blocking: finds the leader, attaches; -NETLOCK_EUNREACHABLE, -NETLOCK_EDENIED,
@@ -300,8 +312,10 @@ struct netlock_node_status {
     uint64_t locks, holds, waits, clients, connections, uptime_ms, last_token;
 };
 /* Ask one node, leader or not, without attaching: a call of its own that needs no client.
+ * @tls may be NULL, and means the environment then, as in netlock_options.
  * @checkpoint (leader only): first let every node hash its state at one index. */
 NETLOCK_API int netlock_node_status(const char *address,
+                                    const struct netlock_tls *tls,
                                     uint32_t timeout_ms,
                                     bool checkpoint,
                                     struct netlock_node_status *ret);

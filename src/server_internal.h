@@ -31,6 +31,7 @@ struct server {
     bool serving;
 
     /* connections */
+    int listen_fd; /* bound; -1: the listener has it, or nobody */
     struct listener listener;
     struct conn_host conn_host;
     struct session *sessions;
@@ -63,7 +64,7 @@ struct server {
     /* what a stranger can make happen often */
     struct log_limit refused_limit, broken_limit, malformed_limit, paused_limit;
 
-    uint8_t read_buffer[CONN_READ_BYTES];
+    uint8_t read_buffer[CONN_READ_BYTES], text_buffer[CONN_READ_BYTES];
 };
 
 /* One line with its rate bounded by @limit; the format's last pair is `suppressed=`. */
