@@ -363,6 +363,13 @@ int raft_node_new(struct raft_node **ret,
     return 0;
 }
 
+void raft_node_set_tls(struct raft_node *node,
+                       struct tls_context *in,
+                       struct tls_context *out)
+{
+    transport_set_tls(&node->transport, &(struct transport_tls){.in = in, .out = out});
+}
+
 void raft_node_free(struct raft_node *node)
 {
     assert(node->dir == NULL && node->handles_open == 0);

@@ -1,4 +1,4 @@
-/* The certificates of the client port. */
+/* The certificates of both ports. */
 #include "server_internal.h"
 
 #include <errno.h>
@@ -24,28 +24,76 @@ static int check_name(const struct server *server,
     return -EINVAL;
 }
 
-int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
+static int load(const struct server *server,
+                enum tls_role role,
+                struct tls_context **ret,
+                char *ret_error)
 {
     const struct config *config = server->config;
     const struct tls_files files = {
         .ca = config->tls_ca, .cert = config->tls_cert, .key = config->tls_key};
     char error[TLS_ERROR_BYTES] = "";
-    struct tls_context *context;
 
-    if (!config_has_tls(config)) {
-        return 0;
-    }
-    int rv = tls_context_new(&context, TLS_SERVER, &files, error);
+    int rv = tls_context_new(ret, role, &files, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
         return rv;
     }
-    rv = check_name(server, context, ret_error);
+    rv = check_name(server, *ret, ret_error);
     if (rv != 0) {
-        tls_context_free(context);
+        tls_context_free(*ret);
+        *ret = NULL;
+    }
+    return rv;
+}
+
+/* The node may still have to be made: secure_node() gives them to it then. */
+static void use(struct server *server, const struct secure_contexts *contexts)
+{
+    secure_release(&server->secure);
+    server->secure = *contexts;
+    server->conn_host.tls = server->secure.clients;
+    if (server->node != NULL) {
+        secure_node(server);
+    }
+}
+
+int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
+{
+    struct secure_contexts contexts = {0};
+
+    if (!config_has_tls(server->config)) {
+        return 0;
+    }
+    int rv = load(server, TLS_SERVER, &contexts.clients, ret_error);
+    if (rv == 0) {
+        rv = load(server, TLS_SERVER, &contexts.peers_in, ret_error);
+    }
+    if (rv == 0) {
+        rv = load(server, TLS_CLIENT, &contexts.peers_out, ret_error);
+    }
+    if (rv != 0) {
+        secure_release(&contexts);
         return rv;
     }
-    tls_context_free(server->conn_host.tls);
-    server->conn_host.tls = context;
+    use(server, &contexts);
     return 0;
+}
+
+void secure_node(struct server *server)
+{
+    struct secure_contexts *contexts = &server->secure;
+
+    if (contexts->peers_in != NULL) {
+        raft_node_set_tls(server->node, contexts->peers_in, contexts->peers_out);
+        contexts->peers_in = contexts->peers_out = NULL;
+    }
+}
+
+void secure_release(struct secure_contexts *contexts)
+{
+    tls_context_free(contexts->clients);
+    tls_context_free(contexts->peers_in);
+    tls_context_free(contexts->peers_out);
+    *contexts = (struct secure_contexts){0};
 }

@@ -257,8 +257,10 @@ static int open_node(struct server *server, char *ret_error)
     int rv = raft_node_new(&server->node, server->loop, &node_config, &host, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return rv;
     }
-    return rv;
+    secure_node(server);
+    return 0;
 }
 
 static void init_requests(struct server *server)
@@ -300,7 +302,7 @@ static void free_memory(struct server *server)
     page_release(&server->page);
     wire_arena_release(&server->arena);
     answer_scratch_release(&server->scratch);
-    tls_context_free(server->conn_host.tls);
+    secure_release(&server->secure);
     if (server->listen_fd >= 0) {
         close(server->listen_fd);
     }

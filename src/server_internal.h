@@ -17,6 +17,12 @@
 struct session;
 struct address_count;
 
+/* Certificates as they are read: of the client port, and of both directions between nodes, which are here
+ * only until there is a node. */
+struct secure_contexts {
+    struct tls_context *clients, *peers_in, *peers_out;
+};
+
 struct server {
     uv_loop_t *loop;
     const struct config *config;
@@ -34,6 +40,7 @@ struct server {
     int listen_fd; /* bound; -1: the listener has it, or nobody */
     struct listener listener;
     struct conn_host conn_host;
+    struct secure_contexts secure;
     struct session *sessions;
     struct session *leaving; /* forgotten; their last words are on the way */
     struct session *unsent;  /* with output for the end of the turn */
@@ -81,6 +88,10 @@ static inline struct replica *server_replica(const struct server *server)
 {
     return raft_node_replica(server->node);
 }
+
+/* secure.c: what server_reload() has read goes to the node, which has been made meanwhile. */
+void secure_node(struct server *server);
+void secure_release(struct secure_contexts *contexts);
 
 /* A connection of the server is closed and its memory about to go. */
 void server_session_closed(struct server *server, struct session *session);

@@ -97,6 +97,7 @@ static void on_connection(uv_stream_t *listener, int status)
     struct pumping *p = listener->data;
     struct peer_socket_options options = {.user_timeout_ms = 2000};
     struct peer_socket_user user = {.arg = p,
+                                    .on_connected = nothing,
                                     .on_open = nothing,
                                     .on_room = no_room,
                                     .on_read = nothing_read,
@@ -398,7 +399,7 @@ static void a_peer_that_closes_ends_libraft_after_the_last_byte(void **state)
     assert_true(ends_run_until(&p->loop, saw_end, p, WAIT_MS_MAX));
     assert_pattern(p, 1000);
     assert_ended(p, PEER_END_LOST);
-    assert_string_equal(p->reason, "closed by the peer");
+    assert_string_equal(p->reason, "closed by the other side");
     free(bytes);
 }
 

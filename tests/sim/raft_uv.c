@@ -85,6 +85,14 @@ void transport_init(struct raft_uv_transport *face,
     here()->connect_timeout_ms = config->connect_timeout_ms;
 }
 
+/* Nobody sets any here. */
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls)
+{
+    (void)face;
+    (void)tls;
+    abort();
+}
+
 void transport_release(struct raft_uv_transport *face)
 {
     (void)face;
