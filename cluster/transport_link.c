@@ -189,14 +189,14 @@ static void on_deadline(uv_timer_t *timer)
         break;
     case LINK_SECURE:
     case LINK_WAIT_REPLY:
-        link_fail(link, "connected, but no answer to the handshake");
-        break;
     case LINK_WAIT_HELLO:
     case LINK_ANSWER:
-        transport_log_gated(
-            link->transport, &link->transport->garbage,
-            "a connection to the peer port sent no complete handshake in time: closed");
-        link_fail(link, "");
+        if (link->request == NULL) {
+            transport_log_gated(link->transport, &link->transport->garbage,
+                                "a connection to the peer port sent no complete "
+                                "handshake in time: closed");
+        }
+        link_fail(link, "connected, but no answer to the handshake");
         break;
     case LINK_ENDED:
         break;
