@@ -31,6 +31,7 @@ struct check {
     uint64_t term;
     uint64_t first, last; /* entries of the log; 0: none */
     uint64_t last_term;
+    uint64_t last_commands; /* index of the last entry with commands; 0: none yet */
     uint64_t commands;
     struct entry_reader reader;
     unsigned harmless, doubtful, damaged;
@@ -168,6 +169,23 @@ static bool agrees(struct check *check, uint64_t index)
     return false;
 }
 
+/* What its leader had applied was committed, so it lies before the entry in every log. */
+static bool follows(struct check *check, uint64_t index)
+{
+    uint64_t prior = check->reader.header.prior_index;
+    uint64_t last = check->last_commands != 0 ? check->last_commands : index - 1;
+
+    check->last_commands = index;
+    if (prior <= last) {
+        return true;
+    }
+    damage_in_log(check,
+                  "entry %" PRIu64 " was made after entry %" PRIu64
+                  ", but the last one here is %" PRIu64 ": there is a hole",
+                  index, prior, last);
+    return false;
+}
+
 static void apply_commands(struct check *check, uint64_t index)
 {
     struct fsm_command command;
@@ -208,12 +226,15 @@ static void on_entry(void *arg, const struct raft_segment_entry *entry)
         return;
     }
     const char *error = entry_reader_open(&check->reader, entry->data, entry->len);
-    if (error == NULL) {
-        apply_commands(check, entry->index);
-    } else {
+    if (error != NULL) {
         damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", entry->index, error);
         forget_table(check);
+        return;
     }
+    if (!follows(check, entry->index)) {
+        forget_table(check);
+    }
+    apply_commands(check, entry->index);
 }
 
 /* ---- the end -------------------------------------------------------------------------- */
