@@ -61,12 +61,11 @@ struct content {
 
 /* ---- services ------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 4, 5))) static void
-tell(const struct reading *reading,
-     enum raft_files_severity severity,
-     const char *file,
-     const char *format,
-     ...)
+__attribute__((format(printf, 4, 5))) static void tell(const struct reading *reading,
+                                                       enum raft_files_severity severity,
+                                                       const char *file,
+                                                       const char *format,
+                                                       ...)
 {
     char text[TEXT_BYTES];
     va_list args;
@@ -201,9 +200,8 @@ static void note_file(struct reading *reading, const char *name)
         }
     } else if (parse_segment(name, &segment)) {
         snprintf(segment.name, sizeof(segment.name), "%s", name);
-        reading->segments =
-            memory_resize(reading->segments, reading->segments_count + 1,
-                          sizeof(reading->segments[0]));
+        reading->segments = memory_resize(reading->segments, reading->segments_count + 1,
+                                          sizeof(reading->segments[0]));
         reading->segments[reading->segments_count++] = segment;
     } else if (strncmp(name, "tmp-", 4) == 0) {
         tell(reading, RAFT_FILES_HARMLESS, name, "left by a write that was cut off");

@@ -34,10 +34,8 @@ static void crc_table_init(struct crc_table *table)
     }
 }
 
-static uint32_t crc_update(const struct crc_table *table,
-                           const uint8_t *data,
-                           size_t len,
-                           uint32_t crc)
+static uint32_t
+crc_update(const struct crc_table *table, const uint8_t *data, size_t len, uint32_t crc)
 {
     for (size_t i = 0; i < len; i++) {
         crc = (crc << 8) ^ table->of[(crc >> 24) ^ data[i]];
@@ -218,7 +216,6 @@ struct raft_segment raft_segment_read(const uint8_t *data,
         give_entries(&reading, &batch);
         offset += batch.header_bytes + batch.data_bytes;
     }
-    return (struct raft_segment){.end = RAFT_SEGMENT_WHOLE,
-                                 .offset = offset,
-                                 .next_index = reading.next_index};
+    return (struct raft_segment){
+        .end = RAFT_SEGMENT_WHOLE, .offset = offset, .next_index = reading.next_index};
 }

@@ -14,7 +14,8 @@
 const char cmd_backup_help[] =
     "Usage: netlock backup [OPTIONS] FILE\n"
     "\n"
-    "Write a copy of the whole lock table to FILE: clients, holds, queues and the counter\n"
+    "Write a copy of the whole lock table to FILE: clients, holds, queues and the "
+    "counter\n"
     "of fencing tokens, as they were at one moment. The cluster goes on meanwhile.\n"
     "'netlockd restore FILE' makes a new cluster of it, and 'netlockd restore FILE\n"
     "--check' says whether the file is whole.\n"

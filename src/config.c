@@ -84,7 +84,8 @@ static int parse_flags(struct config *config,
 void config_help(FILE *out)
 {
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
-          "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY VALUE]...\n"
+          "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
+          "VALUE]...\n"
           "       netlockd check-data DIR\n"
           "\n"
           "Without arguments: a durable single node on loopback.\n"

@@ -24,7 +24,8 @@ enum { HASH_SEED = 1 };
 
 /* The table is rebuilt as the node would: the snapshot, then every entry behind it. */
 struct check {
-    struct fsm *table; /* NULL: it could not be read, and the entries are only looked at */
+    struct fsm
+        *table; /* NULL: it could not be read, and the entries are only looked at */
     uint64_t commands_index;
     uint64_t snapshot_index;
 
@@ -52,7 +53,8 @@ __attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
 /* ---- what is told --------------------------------------------------------------------- */
 
 static const char join_again[] =
-    "other nodes of the cluster have it all: remove the directory and let the machine join "
+    "other nodes of the cluster have it all: remove the directory and let the machine "
+    "join "
     "under a new node id. A node that was alone: 'netlockd restore' of a backup";
 
 static const char *way_out(enum raft_files_severity severity, const char *file)
@@ -61,7 +63,8 @@ static const char *way_out(enum raft_files_severity severity, const char *file)
 
     if (severity == RAFT_FILES_DOUBTFUL) {
         return "if the machine lost its power or crashed just then: start the node. "
-               "Otherwise its disk forgets: do not start it, remove the directory and let "
+               "Otherwise its disk forgets: do not start it, remove the directory and "
+               "let "
                "the machine join under a new node id";
     }
     if (of_snapshot) {
@@ -163,7 +166,8 @@ static bool agrees(struct check *check, uint64_t index)
         return true;
     }
     damage_in_log(check,
-                  "before entry %" PRIu64 " the table is not the one that its leader, node "
+                  "before entry %" PRIu64
+                  " the table is not the one that its leader, node "
                   "%" PRIu64 ", had: this node has diverged",
                   index, header->proposer);
     return false;
@@ -218,7 +222,8 @@ static void on_entry(void *arg, const struct raft_segment_entry *entry)
     check->first = check->first == 0 ? entry->index : check->first;
     check->last = entry->index;
     if (entry->term < check->last_term) {
-        damage_in_log(check, "entry %" PRIu64 " is of term %" PRIu64 ", after one of %" PRIu64,
+        damage_in_log(check,
+                      "entry %" PRIu64 " is of term %" PRIu64 ", after one of %" PRIu64,
                       entry->index, entry->term, check->last_term);
     }
     check->last_term = entry->term;
@@ -244,7 +249,8 @@ static void print_log(struct check *check)
     if (check->last == 0) {
         puts("ok        the log has no entries");
     } else {
-        printf("ok        log: entries %" PRIu64 " to %" PRIu64 ", %" PRIu64 " commands\n",
+        printf("ok        log: entries %" PRIu64 " to %" PRIu64 ", %" PRIu64
+               " commands\n",
                check->first, check->last, check->commands);
     }
     if (check->term != 0 && check->last_term > check->term) {
@@ -263,8 +269,8 @@ static void print_table(const struct check *check)
     printf("ok        table at entry %" PRIu64 ": %" PRIu64 " clients, %" PRIu64
            " locks, %" PRIu64 " holds, %" PRIu64 " waits, last token %" PRIu64
            ", hash %016" PRIx64 "\n",
-           check->commands_index, counts.clients, counts.locks, counts.holds, counts.waits,
-           fsm_last_token(check->table), fsm_hash(check->table));
+           check->commands_index, counts.clients, counts.locks, counts.holds,
+           counts.waits, fsm_last_token(check->table), fsm_hash(check->table));
 }
 
 static int sum_up(const struct check *check)
@@ -318,8 +324,9 @@ static int check_node_file(int dir_fd, const char *path, bool *ret_begun)
                       error != 0 ? strerror(-error) : "it has no file '" NODE_FILE "'");
     }
     if (node.format > DATADIR_FORMAT) {
-        return refuse("%s has format %u, this version knows up to %d: ask the newer version",
-                      path, node.format, DATADIR_FORMAT);
+        return refuse(
+            "%s has format %u, this version knows up to %d: ask the newer version", path,
+            node.format, DATADIR_FORMAT);
     }
     printf("ok        node %" PRIu64 " of cluster %s\n", node.node_id, node.cluster_id);
     if (node.restoring) {
@@ -356,7 +363,8 @@ static int check_directory(int dir_fd, const char *path)
         puts("whole: it has no log yet");
         return OFFLINE_OK;
     }
-    if (snprintf(raft_path, sizeof(raft_path), "%s/raft", path) >= (int)sizeof(raft_path)) {
+    if (snprintf(raft_path, sizeof(raft_path), "%s/raft", path) >=
+        (int)sizeof(raft_path)) {
         return refuse("%s: the name is too long", path);
     }
     int raft_status = check_raft(raft_path);
@@ -368,16 +376,17 @@ int offline_check_data(int argc, char **argv)
     if (argc != 2 || argv[1][0] == '-') {
         bool asked =
             argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-        fputs("usage: netlockd check-data DIR\n"
-              "\n"
-              "Verify the data directory of a node that does not run, as its start would "
-              "read it:\n"
-              "checksums, gaps, terms, and whether the entries lead to the table that the "
-              "leaders\n"
-              "had. Nothing is changed.\n"
-              "\n"
-              "Exit status: 0 whole, 1 damaged or doubtful, 2 refused.\n",
-              asked ? stdout : stderr);
+        fputs(
+            "usage: netlockd check-data DIR\n"
+            "\n"
+            "Verify the data directory of a node that does not run, as its start would "
+            "read it:\n"
+            "checksums, gaps, terms, and whether the entries lead to the table that the "
+            "leaders\n"
+            "had. Nothing is changed.\n"
+            "\n"
+            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused.\n",
+            asked ? stdout : stderr);
         return asked ? OFFLINE_OK : OFFLINE_REFUSED;
     }
     int dir_fd = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -36,21 +36,26 @@ __attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
 
 static void usage(void)
 {
-    puts("usage: netlockd restore FILE [--tokens-from N] [--check] [--config FILE] "
-         "[--KEY VALUE]...\n"
-         "\n"
-         "Make the data directory of this node, as a member of a new cluster, out of the\n"
-         "backup FILE. Do so on every member, with the same FILE and the same members, and\n"
-         "start the nodes then. The options are those of netlockd; the cluster needs a name\n"
-         "that the old one did not have.\n"
-         "\n"
-         "  --tokens-from N   the first fencing token. On the first node leave it out: a\n"
-         "                    number that is above every token that the old cluster, or an\n"
-         "                    earlier restore, can have granted is made of the clock, and\n"
-         "                    printed. All other nodes must be given the same.\n"
-         "  --check           only say whether FILE is whole, and what is in it\n"
-         "\n"
-         "Exit status: 0 done, 2 refused.");
+    puts(
+        "usage: netlockd restore FILE [--tokens-from N] [--check] [--config FILE] "
+        "[--KEY VALUE]...\n"
+        "\n"
+        "Make the data directory of this node, as a member of a new cluster, out of the\n"
+        "backup FILE. Do so on every member, with the same FILE and the same members, "
+        "and\n"
+        "start the nodes then. The options are those of netlockd; the cluster needs a "
+        "name\n"
+        "that the old one did not have.\n"
+        "\n"
+        "  --tokens-from N   the first fencing token. On the first node leave it out: a\n"
+        "                    number that is above every token that the old cluster, or "
+        "an\n"
+        "                    earlier restore, can have granted is made of the clock, "
+        "and\n"
+        "                    printed. All other nodes must be given the same.\n"
+        "  --check           only say whether FILE is whole, and what is in it\n"
+        "\n"
+        "Exit status: 0 done, 2 refused.");
 }
 
 /* ---- the file ---- */
@@ -115,14 +120,15 @@ static int first_token(const struct backup *backup, uint64_t asked, uint64_t *re
     uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     *ret = asked != 0 ? asked : backup_token_start(now_ms, last);
     if (*ret == 0) {
-        return refuse("the clock of this machine is wrong, or behind the backup: set it, or "
-                      "say --tokens-from N, above every token that was ever granted "
-                      "(the backup's last is %" PRIu64 ")",
-                      last);
+        return refuse(
+            "the clock of this machine is wrong, or behind the backup: set it, or "
+            "say --tokens-from N, above every token that was ever granted "
+            "(the backup's last is %" PRIu64 ")",
+            last);
     }
     if (*ret <= last) {
-        return refuse("--tokens-from %" PRIu64 ": the backup's last token is %" PRIu64, *ret,
-                      last);
+        return refuse("--tokens-from %" PRIu64 ": the backup's last token is %" PRIu64,
+                      *ret, last);
     }
     return OFFLINE_OK;
 }
@@ -168,7 +174,9 @@ static void print_done(const struct config *config, uint64_t token)
     }
 }
 
-static int restore(const struct config *config, const char *path, uint64_t tokens_from,
+static int restore(const struct config *config,
+                   const char *path,
+                   uint64_t tokens_from,
                    enum config_action action)
 {
     struct backup backup = {0};
@@ -232,7 +240,8 @@ int offline_restore(int argc, char **argv)
     char error[CONFIG_ERROR_BYTES];
 
     if (argc < 2 || argv[1][0] == '-') {
-        bool asked = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+        bool asked =
+            argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
         if (!asked) {
             return refuse("which file? Try 'netlockd restore --help'");
         }

@@ -61,9 +61,8 @@ static size_t piece_bytes(const struct server *server, uint64_t offset)
 }
 
 /* Send the piece at @offset; with the last one the copy is given up. */
-static void send_piece(struct session *session,
-                       uint64_t offset,
-                       struct wire_response *response)
+static void
+send_piece(struct session *session, uint64_t offset, struct wire_response *response)
 {
     struct server_backup *backup = &session->server->backup;
     size_t bytes = piece_bytes(session->server, offset);
@@ -128,8 +127,7 @@ static enum session_need begin(struct session *session,
         return SESSION_NEEDS_QUIET;
     }
     if (is_taken(server, session)) {
-        return session_answer_error(session, request, WIRE_ERROR_BUSY,
-                                    taken_text,
+        return session_answer_error(session, request, WIRE_ERROR_BUSY, taken_text,
                                     BUSY_BACKUP_RETRY_MS);
     }
     if (session_propose(session, PENDING_BACKUP, request, &command, &need) != NULL) {
