@@ -47,6 +47,7 @@ struct cli {
     uint32_t timeout_ms;   /* for finding a leader */
     bool json;
     bool verbose;
+    bool lists_options; /* cli_getopt() prints the options that it is given, and exits */
 };
 
 enum { CLI_TIMEOUT_DEFAULT_MS = 10000, CLI_OWNER_BYTES = NETLOCK_NAME_BYTES_MAX + 1 };
