@@ -114,7 +114,7 @@ void session_fail(struct netlock *nl, int rv)
     session->notice_connected = false;
     session->notice_disconnected = true;
     operations_requeue(nl);
-    nl->lease_due_ms = 0;
+    client_leases_look(nl);
 }
 
 /* Who counts a lease must not sit in DNS when it ends. */
