@@ -164,7 +164,13 @@ int client_conn_fill(struct client_conn *conn)
     if (n == 0)
         return -EPIPE;
     conn->in_len += (size_t)n;
+    conn->in_full = conn->in_len == conn->in_capacity;
     return 0;
+}
+
+bool client_conn_full(const struct client_conn *conn)
+{
+    return conn->in_full;
 }
 
 int client_conn_next(struct client_conn *conn, struct wire_response *ret)

@@ -378,10 +378,14 @@ static void receive(struct netlock *nl)
         int rv = client_conn_fill(conn);
         if (rv == -EAGAIN)
             return;
-        if (rv != 0)
+        if (rv != 0) {
             session_fail(nl, -NETLOCK_EUNREACHABLE);
-        else
-            take_messages(nl);
+            return;
+        }
+        bool more = client_conn_full(conn);
+        take_messages(nl);
+        if (!more)
+            return; /* what comes from now on, epoll will tell */
     }
 }
 
@@ -402,6 +406,11 @@ void session_flush(struct netlock *nl)
 static void poll_socket(struct netlock *nl)
 {
     struct epoll_event events[2];
+    /* All that can happen is that something comes, and then reading is faster than asking first. */
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out) {
+        receive(nl);
+        return;
+    }
     int n = epoll_wait(nl->epoll_fd, events, 2, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.fd != nl->session.conn.fd)
