@@ -39,6 +39,7 @@ void session_init(struct netlock *nl)
     struct session *session = &nl->session;
     client_conn_init(&session->conn);
     session->down_since_ms = nl->now_ms;
+    session->trouble_since_ms = nl->now_ms;
     session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
     session->epoch_step = EPOCH_STEP_MS;
     session->failure = -NETLOCK_EUNREACHABLE;
@@ -74,6 +75,16 @@ static uint64_t jitter(struct netlock *nl, uint64_t ms)
     return ms / 2 + nl->random % (ms / 2 + 1);
 }
 
+/* How long to wait at most: a part of the time that was spent in vain already. So the leader is found
+ * late by a quarter of the time that its election took, and a cluster that stays down is not troubled. */
+static uint64_t backoff_max_ms(const struct netlock *nl)
+{
+    uint64_t max_ms = (nl->now_ms - nl->session.trouble_since_ms) / CLIENT_BACKOFF_PART;
+    if (max_ms < CLIENT_BACKOFF_MIN_MS)
+        return CLIENT_BACKOFF_MIN_MS;
+    return max_ms < CLIENT_BACKOFF_MAX_MS ? max_ms : CLIENT_BACKOFF_MAX_MS;
+}
+
 /* A whole round without a leader: wait, a little longer each time. */
 static void back_off(struct netlock *nl)
 {
@@ -84,8 +95,8 @@ static void back_off(struct netlock *nl)
     session->retry_least_ms = 0;
     session->retry_at_ms = nl->now_ms + wait_ms;
     session->backoff_ms *= 2;
-    if (session->backoff_ms > CLIENT_BACKOFF_MAX_MS)
-        session->backoff_ms = CLIENT_BACKOFF_MAX_MS;
+    if (session->backoff_ms > backoff_max_ms(nl))
+        session->backoff_ms = backoff_max_ms(nl);
 }
 
 void session_fail(struct netlock *nl, int rv)
@@ -105,11 +116,13 @@ void session_fail(struct netlock *nl, int rv)
     nl->evidence.has_pair = false;
     if (!was_ready)
         return;
-    if (nl->now_ms - session->ready_ms >= SOLID_MS)
+    if (nl->now_ms - session->ready_ms >= SOLID_MS) {
         session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
-    else
+        session->trouble_since_ms = nl->now_ms;
+    } else {
         back_off(
             nl); /* a server that attaches us and then breaks must not make us spin */
+    }
     session->down_since_ms = nl->now_ms;
     session->notice_connected = false;
     session->notice_disconnected = true;
