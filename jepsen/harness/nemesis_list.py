@@ -1,0 +1,5 @@
+"""All nemeses by name."""
+
+from .nemesis import NEMESES
+
+__all__ = ["NEMESES"]

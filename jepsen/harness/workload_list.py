@@ -1,0 +1,5 @@
+"""All workloads by name."""
+
+from .workloads import WORKLOADS
+
+__all__ = ["WORKLOADS"]
