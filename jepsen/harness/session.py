@@ -199,19 +199,24 @@ class Session(asyncio.Protocol):
                                 r=name, tok=fields.get("token", 0))
             return
         if not key and client is not None:
-            for pending in self._pending.values():
-                if pending.client is client and pending.lock == fields.get("lock_name") and pending.is_lock:
-                    if name != "LockWaitResponse":
-                        del self._pending[pending.key]
-                        pending.finish((name, fields))
-                    return
-            self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
-                                tok=fields.get("token", 0))
+            self._on_keyless(name, client, fields)
             return
         if name == "ErrorResponse" and not key:
             return
         self.recorder.write("ghost", g=self.name, r=name, key=key, c=fields.get("client_id"),
                             l=fields.get("lock_name"))
+
+    def _on_keyless(self, name, client, fields):
+        """What became of a wait that was asked for on another connection. A request that was sent again here
+        and has no answer yet will have one of its own."""
+        for pending in self._pending.values():
+            if pending.client is client and pending.lock == fields.get("lock_name") and pending.is_lock:
+                if pending.waited and name != "LockWaitResponse":
+                    del self._pending[pending.key]
+                    pending.finish((name, fields))
+                return
+        self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
+                            tok=fields.get("token", 0))
 
     async def _live(self):
         while not self._is_closed:
