@@ -84,8 +84,10 @@ static int parse_flags(struct config *config,
 void config_help(FILE *out)
 {
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
+          "       netlockd dump-log DIR\n"
           "\n"
-          "Without arguments: a durable single node on loopback.\n"
+          "Without arguments: a durable single node on loopback. dump-log prints the log of\n"
+          "a stopped node's data directory, one JSON object per line.\n"
           "\n"
           "  --config FILE    lines \"key = value\"; # and ; begin comments\n"
           "  -n, --check      check the configuration and exit\n"

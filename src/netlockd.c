@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "log_dump.h"
 #include "server.h"
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 2, EXIT_FATAL = 3 };
@@ -181,12 +182,26 @@ static int run(struct daemon *daemon)
     return daemon->status;
 }
 
+/* netlockd dump-log DIR */
+static int dump(const char *data_dir)
+{
+    char error[LOG_DUMP_ERROR_BYTES];
+
+    if (log_dump(data_dir, stdout, error) != 0) {
+        return refuse(error);
+    }
+    return fflush(stdout) == 0 ? EXIT_OK : EXIT_FATAL;
+}
+
 int main(int argc, char **argv)
 {
     static struct daemon daemon; /* large; everything else gets a pointer to it */
     enum config_action action;
     char error[CONFIG_ERROR_BYTES];
 
+    if (argc == 3 && strcmp(argv[1], "dump-log") == 0) {
+        return dump(argv[2]);
+    }
     if (config_load(&daemon.config, argc, argv, &action, error) != 0) {
         return refuse(error);
     }
