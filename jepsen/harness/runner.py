@@ -142,6 +142,7 @@ class Run:
             self.cluster.look_for_the_dead()
             self.cluster.stop_all()
             self.facts["unexpected"] = self.cluster.unexpected
+            self._dump_logs()
             jitter.kill()
             jitter.wait()
             self.tear_down()
@@ -209,6 +210,14 @@ class Run:
                     break
                 time.sleep(0.1)
         return {}
+
+    def _dump_logs(self):
+        for node in self.cluster.nodes.values():
+            with open(os.path.join(node.directory, "dump.jsonl"), "wb") as out:
+                dump = subprocess.run([self.cluster.binary, "dump-log", node.data], stdout=out,
+                                      stderr=subprocess.PIPE, check=False)
+            if dump.returncode != 0:
+                self.facts["errors"].append(f"n{node.number} dump-log: {dump.stderr.decode()[:300].strip()}")
 
     def _look_at_resources(self):
         """RSS and descriptors of every node, by process: a leak shows over its life."""

@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from . import check_order, history
+from . import check_order, history, replay
 from .story import Story
 from .violation import Violation
 
@@ -71,6 +71,7 @@ def judge(directory):
     found = story.violations + check_order.exclusion(story) + check_order.order(story) + handed \
         + check_order.answers(story, windows)
     _add_processes(verdict, found)
+    _replay(verdict, found)
     for violation in found:
         (timing if violation.timing else verdict.violations).append(violation)
     verdict.violations.sort(key=lambda v: v.t)
@@ -78,6 +79,18 @@ def judge(directory):
     _look_at_bands(verdict)
     _count(verdict, judged)
     return verdict
+
+
+def _replay(verdict, found):
+    """The log against the answers, and the model's last state against the cluster's."""
+    story = verdict.story
+    more, notes, model = replay.replay(verdict.directory, story.answers, story.end)
+    found += more
+    verdict.figures["replay"] = "; ".join(notes)
+    if model is not None and verdict.facts.get("last_token") and not more \
+            and model.token != verdict.facts["last_token"]:
+        found.append(Violation("P3", story.end, f"the last token is {verdict.facts['last_token']}; replayed, the log "
+                                                f"says {model.token}"))
 
 
 def _weigh_timing(verdict, timing):
