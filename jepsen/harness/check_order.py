@@ -37,8 +37,11 @@ def exclusion(story):
 
 
 def _conflicts(lock, span, active):
-    begin, _end, typ, client, limit, token = span
+    begin, _end, typ, client, limit, token, slot = span
     others = [o for o in active if o[3] != client and (o[2] != READ or typ != READ)]
+    if limit > 1 and len(others) < limit:
+        return [Violation("P1", begin, f"{client} and {o[3]} had slot {slot} of {lock} at the same time", lock,
+                          (client, o[3])) for o in others if o[6] == slot]
     if len(others) < limit:
         return []
     other = others[0]

@@ -91,7 +91,7 @@ class Run:
         self.options = options
         self.build = os.path.abspath(options.build)
         self.directory = os.path.abspath(options.out)
-        for folder in ("history", "processes", "nodes"):
+        for folder in ("history", "processes", "nodes", "sets"):
             os.makedirs(self.path(folder), exist_ok=True)
         self.groups = ["c0", "c1"]
         self.facts = {"unexpected": [], "stuck": [], "failed": [], "hashes": {}, "probes": {}, "errors": [],

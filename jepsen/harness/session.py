@@ -93,15 +93,10 @@ class Session(asyncio.Protocol):
             self._given_up.add(pending.key)
             pending.finish(LATE)
 
-    async def close(self, move_to=None):
-        """In order: the server lets go of clients that have no other connection. Waits of clients that
-        were attached on @move_to are answered there."""
+    async def close(self):
+        """In order: the server lets go of clients that have no other connection. What was under way is told
+        LOST; it can be asked for again elsewhere."""
         self._is_closed = True
-        if move_to is not None:
-            for pending in list(self._pending.values()):
-                if pending.client in move_to.clients and pending.waited:
-                    del self._pending[pending.key]
-                    move_to.adopt(pending)
         if self._up.is_set():
             self.recorder.write("close", g=self.name)
         self._stop_serving()
@@ -111,11 +106,6 @@ class Session(asyncio.Protocol):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._fail_pending()
-
-    def adopt(self, pending):
-        key = f"moved-{next(self._keys)}"
-        pending.key = key
-        self._pending[key] = pending
 
     def give_up(self, why):
         """Reset the connection: the server keeps its clients for the session grace."""
@@ -208,15 +198,10 @@ class Session(asyncio.Protocol):
 
     def _on_keyless(self, name, client, fields):
         """What became of a wait that was asked for on another connection. A request that was sent again here
-        and has no answer yet will have one of its own."""
-        for pending in self._pending.values():
-            if pending.client is client and pending.lock == fields.get("lock_name") and pending.is_lock:
-                if pending.waited and name != "LockWaitResponse":
-                    del self._pending[pending.key]
-                    pending.finish((name, fields))
-                return
-        self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
-                            tok=fields.get("token", 0))
+        will have an answer of its own."""
+        if not any(p.client is client and p.lock == fields.get("lock_name") for p in self._pending.values()):
+            self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
+                                tok=fields.get("token", 0))
 
     async def _live(self):
         while not self._is_closed:

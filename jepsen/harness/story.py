@@ -40,6 +40,7 @@ class Story:
         self.last_index = self.last_token = 0
         self.late = []           # (t, ms, process)
         self.bands = []          # [begin, end, name, details, proof]
+        self.adds = {}           # set -> [(t, element, token, late)]
         self.killed = set()
         self.notes = []          # what processes said of themselves
         self.start = self.end = 0
@@ -371,6 +372,10 @@ class Story:
         if band is not None:
             band[1], band[4] = t, line.get("proof")
 
+    def _add(self, t, line):
+        if line["ok"]:
+            self.adds.setdefault(line["set"], []).append((t, line["v"], line["tok"], line["late"]))
+
     def _finished(self, _t, line):
         self.notes += [f"process {line['p']}: {failure}" for failure in line["failures"]]
 
@@ -378,4 +383,4 @@ class Story:
 _HANDLERS = {"call": Story._call, "wait": Story._wait, "ok": Story._ok, "fail": Story._fail,
              "info": Story._info, "claims": Story._claims, "up": Story._up, "alive": Story._alive,
              "close": Story._close, "lost": Story._lost, "killed": Story._killed, "ghost": Story._ghost,
-             "late": Story._late, "begin": Story._begin, "end": Story._end, "finished": Story._finished}
+             "late": Story._late, "add": Story._add, "begin": Story._begin, "end": Story._end, "finished": Story._finished}

@@ -14,7 +14,7 @@ class Hold:
 
 
 class SureIntervals:
-    """@sure: lock -> [(begin, end, typ, client, limit, token)]."""
+    """@sure: lock -> [(begin, end, typ, client, limit, token, slot)]."""
 
     def __init__(self, rho_ppm):
         self.rho = 1000000 - rho_ppm
@@ -54,7 +54,7 @@ class SureIntervals:
         end = min(t, self.bound(hold))
         if hold.since and hold.since < end:
             self.sure.setdefault(hold.l, []).append(
-                (hold.since, end, hold.typ, hold.c, hold.lim, hold.tok))
+                (hold.since, end, hold.typ, hold.c, hold.lim, hold.tok, hold.slot))
         hold.since = 0
 
     def renew(self, hold, line, t):

@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from . import check_order, history, replay
+from . import check_order, check_sets, history, replay, workload_list
 from .story import Story
 from .violation import Violation
 
@@ -72,6 +72,11 @@ def judge(directory):
         + check_order.answers(story, windows)
     _add_processes(verdict, found)
     _replay(verdict, found)
+    must_lose = workload_list.WORKLOADS[verdict.options["workload"]].must_lose
+    lost, unknown, figures = check_sets.judge(directory, story.adds, must_lose)
+    found += lost
+    verdict.unknown += unknown
+    verdict.figures.update(figures)
     for violation in found:
         (timing if violation.timing else verdict.violations).append(violation)
     verdict.violations.sort(key=lambda v: v.t)

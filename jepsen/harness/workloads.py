@@ -29,6 +29,7 @@ class Workload:
     clients = 12        # in all processes together
     think = 0.0         # seconds between turns, at most
     options = {}        # keys for the servers' configuration
+    must_lose = False   # a set that is not fenced
     locks_used = ()     # what the last look takes; the first ones are enough of many
 
     def __init__(self, world, number):
@@ -40,12 +41,15 @@ class Workload:
     async def run(self):
         self.session.start()
         try:
-            while monotonic_ns() < self.world.until_ns:
+            while not self.is_over():
                 await self.turn()
                 await asyncio.sleep(self.random.random() * self.think)
             await self.finish()
         finally:
             await self.session.close()
+
+    def is_over(self):
+        return monotonic_ns() >= self.world.until_ns
 
     async def turn(self):
         raise NotImplementedError
