@@ -26,10 +26,11 @@ class Answer:
 
 
 class Hold:
-    __slots__ = ("token", "hold_ms", "drop", "lease")
+    __slots__ = ("token", "hold_ms", "drop", "lease", "since")
 
     def __init__(self, token, hold_ms, drop, lease):
         self.token, self.hold_ms, self.drop, self.lease = token, hold_ms, drop, lease
+        self.since = monotonic_ns()
 
 
 class Client:
@@ -97,7 +98,8 @@ class Client:
         self.recorder.write("claims", c=self.id, g=session.name, s=sent, ep=self.epoch,
                             have=list(have.items()), waits=waits, x=position.get("index", 0),
                             term=position.get("term", 0))
-        for lock in [l for l, h in self.holds.items() if have.get(l) != h.token]:
+        # What was granted since the attach was sent, over another connection, it may not know.
+        for lock in [l for l, h in self.holds.items() if have.get(l) != h.token and h.since < sent]:
             self._lose(lock, self.holds[lock].token, "claims")
 
     def on_lost(self, fields):

@@ -1,5 +1,6 @@
 """All nemeses by name."""
 
+from . import nemesis_clients
 from .nemesis import NEMESES
 
-__all__ = ["NEMESES"]
+__all__ = ["NEMESES", "nemesis_clients"]

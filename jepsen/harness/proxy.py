@@ -84,6 +84,7 @@ class _Proxy:
                 self._delay = {tuple(link): seconds for *link, seconds in order["delay"]}
             if "reset" in order:
                 for end in [e for e in self._ends if e.link and e.link[0] == order["reset"]]:
+                    self._stat[end.link] += 1
                     self._close(end, reset=True)
             for end in list(self._ends):
                 self._interest(end)
@@ -323,7 +324,7 @@ class ProxyNetwork:
         self._order({"reset": source})
 
     def stat(self):
-        """{link: bytes that a cut has stopped, connections that it did not let begin, chunks delayed}."""
+        """{link: bytes that a cut has stopped, connections that it did not let begin, chunks delayed, resets}."""
         self._order({})
         return self._stat
 

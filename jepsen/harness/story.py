@@ -307,7 +307,7 @@ class Story:
         for hold in list(self.intervals.of_client.get(client, {}).values()):
             if have.get(hold.l) == hold.tok:
                 self.intervals.proven(hold, t)
-            elif self.intervals.entitled(hold, t):
+            elif hold.told < line["s"] and self.intervals.entitled(hold, t):
                 self.violate("P11", t, f"{client} attached again in time and had lost {hold.l} (token "
                                        f"{hold.tok}; now {have.get(hold.l)})", hold.l, [client])
         self.intervals.touch(client, line["s"], t)

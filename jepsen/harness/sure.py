@@ -10,7 +10,7 @@ READ, IGNORE = 1, 1
 
 
 class Hold:
-    __slots__ = ("c", "l", "tok", "typ", "lim", "slot", "d", "h", "lease", "since", "cap", "a0")
+    __slots__ = ("c", "l", "tok", "typ", "lim", "slot", "d", "h", "lease", "since", "cap", "told")
 
 
 class SureIntervals:
@@ -31,7 +31,7 @@ class SureIntervals:
         hold = Hold()
         hold.c, hold.l, hold.tok, hold.typ = op.c, op.l, line["tok"], line.get("typ", 0)
         hold.lim, hold.slot, hold.d, hold.h = op.lim, line.get("slot", 0), line["d"], line["h"]
-        hold.lease, hold.cap, hold.a0 = line["lease"], FAR, op.inv
+        hold.lease, hold.cap, hold.told = line["lease"], FAR, t
         self.holds[op.c, op.l] = hold
         self.of_client.setdefault(op.c, {})[op.l] = hold
         hold.since = t if t < self.bound(hold) else 0

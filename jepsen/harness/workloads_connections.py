@@ -87,8 +87,8 @@ class Connections(Workload):
 class Churn(Workload):
     """Clients that connect, lock, and die: in order, by a reset, or with a wait under way."""
     name = "churn"
-    clients = 16
-    locks_used = tuple(f"d{n}" for n in range(8))
+    clients = 40
+    locks_used = tuple(f"d{n}" for n in range(16))
 
     def __init__(self, world, number):
         super().__init__(world, number)

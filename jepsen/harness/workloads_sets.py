@@ -20,39 +20,41 @@ class SharedSet:
 
     def read(self, token):
         """A list of elements, or None: refused."""
-        with self._open() as file:
-            state = self._state(file)
+        with self._open():
+            state = self._state()
             if self._refuses(state, token):
                 return None
-            self._write(file, state["elements"], max(state["token"], token))
+            self._write(state["elements"], max(state["token"], token))
             return state["elements"]
 
     def write(self, elements, token):
-        with self._open() as file:
-            state = self._state(file)
+        with self._open():
+            state = self._state()
             if self._refuses(state, token):
                 return False
-            self._write(file, elements, max(state["token"], token))
+            self._write(elements, max(state["token"], token))
             return True
 
     def _refuses(self, state, token):
         return self.fenced and token < state["token"]
 
     def _open(self):
-        file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
+        """Alone with it, until the file is closed."""
+        file = os.fdopen(os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_EX)
         return file
 
-    @staticmethod
-    def _state(file):
-        text = file.read()
-        return json.loads(text) if text else {"elements": [], "token": 0}
+    def _state(self):
+        if not os.path.exists(self.path):
+            return {"elements": [], "token": 0}
+        with open(self.path, encoding="utf-8") as file:
+            return json.load(file)
 
-    @staticmethod
-    def _write(file, elements, token):
-        file.seek(0)
-        file.truncate()
-        json.dump({"elements": elements, "token": token}, file)
+    def _write(self, elements, token):
+        """Whole or not at all: the writer may be killed."""
+        with open(self.path + ".new", "w", encoding="utf-8") as file:
+            json.dump({"elements": elements, "token": token}, file)
+        os.replace(self.path + ".new", self.path)
 
 
 class SetWorkload(Workload):
@@ -106,12 +108,12 @@ class LockSet(SetWorkload):
 
 
 class Careless(SetWorkload):
-    clients = 12
-    sets = 2
+    clients = 48
+    sets = 24
 
     async def _think(self):
         """Sometimes longer than the lease, without looking at it."""
-        await asyncio.sleep(self.random.random() * 0.01 if self.random.random() < 0.9 else 1.0 + self.random.random())
+        await asyncio.sleep(self.random.random() * 0.01 if self.random.random() < 0.97 else 1.0 + self.random.random())
 
 
 @workload
@@ -119,7 +121,7 @@ class FencedSet(Careless):
     """Clients that do not watch them lose nothing where the resource checks tokens."""
     name = "fenced-set"
     fenced = True
-    locks_used = tuple(f"fenced-set-{n}" for n in range(2))
+    locks_used = tuple(f"fenced-set-{n}" for n in range(24))
 
 
 @workload
@@ -127,4 +129,4 @@ class UnfencedSet(Careless):
     """The same without tokens must lose some: it proves that the fault bites."""
     name = "unfenced-set"
     must_lose = True
-    locks_used = tuple(f"unfenced-set-{n}" for n in range(2))
+    locks_used = tuple(f"unfenced-set-{n}" for n in range(24))
