@@ -37,9 +37,10 @@ class Workers:
         self._next += 1
         number = self._next
         run = self.run
+        group = "c0" if number % 2 else "c1"
         config = {"proc": number, "seed": run.options.seed, "workload": run.options.workload,
                   "clients": clients, "history": run.path("history", f"p{number}.jsonl"),
-                  "addresses": run.addresses("c0" if number % 2 else "c1"),
+                  "addresses": run.addresses(group),
                   "groups": {g: run.addresses(g) for g in run.groups},
                   "grace_ms": GRACE_MS, "until_ns": int(self.until * 1e9), "directory": run.directory}
         path = run.path("processes", f"p{number}.json")
@@ -47,7 +48,7 @@ class Workers:
             json.dump(config, file)
         with open(run.path("processes", f"p{number}.log"), "wb") as log:
             self.processes[number] = (subprocess.Popen(
-                [*run.client_prefix, *self._command(path)], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
+                [*run.client_prefix(group), *self._command(path)], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log), clients)
         return number
 
@@ -85,8 +86,6 @@ class Workers:
 class Run:
     """@options: the command line of jepsen/run."""
 
-    client_prefix = ()
-
     def __init__(self, options):
         self.options = options
         self.build = os.path.abspath(options.build)
@@ -104,6 +103,10 @@ class Run:
         return {n: self.network.client_address(group, n) for n in self.cluster}
 
     # ---- the parts that differ with root
+
+    def client_prefix(self, _group):
+        """What stands before the command line of a client process."""
+        return []
 
     def build_network(self):
         count = self.options.nodes
@@ -128,6 +131,7 @@ class Run:
                     **dict(pair.split("=", 1) for pair in self.options.set)}
         self.cluster = Cluster(self.build, self.path("nodes"), where, reach, settings)
         self.control = Recorder(self.path("history", "control.jsonl"), "control")
+        self.control.write("phase", name="start")
         jitter = subprocess.Popen([sys.executable, "-B", "-m", "harness.jitter",
                                    self.path("history", "jitter.jsonl")], cwd=HERE)
         try:
