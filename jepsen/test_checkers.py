@@ -243,6 +243,21 @@ class Order(unittest.TestCase):
         h.granted(60, a, 3)
         self.assertEqual(h.found(), [])
 
+    def test_place_lost_by_a_timeout_on_another_connection(self):
+        h = two_clients()
+        h.attach("c", 0)
+        h.lock("c", 5, 6, 1)
+        a = h.call(10, "lock", "a", typ=0, w=500, h=UNLIMITED, d=0, lim=1)
+        h.wait(15, a, "a")
+        b = h.call(20, "lock", "b", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        h.line(24, "late-answer", c="a", l="l", r="LockWaitTimeoutResponse", tok=0)
+        h.wait(29, a, "a")
+        h.release("c", 30, 31, 1)
+        h.granted(40, b, 2)
+        h.release("b", 45, 46, 2)
+        h.granted(60, a, 3)
+        self.assertEqual(h.found(), [])
+
     def test_free_and_not_handed_over(self):
         h = two_clients()
         h.lock("a", 2000, 2020, 1)

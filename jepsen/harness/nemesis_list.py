@@ -1,6 +1,8 @@
 """All nemeses by name."""
 
-from . import nemesis_clients
+from . import nemesis_clients, nemesis_root
 from .nemesis import NEMESES
 
-__all__ = ["NEMESES", "nemesis_clients"]
+NEEDS_ROOT = ("packets", "power", "disk", "clock", "rate")
+
+__all__ = ["NEMESES", "NEEDS_ROOT", "nemesis_clients", "nemesis_root"]

@@ -56,20 +56,20 @@ class Cluster:
     def __init__(self, build, directory, where, reach, options=None):
         self.binary = os.path.join(os.path.abspath(build), "src", "netlockd")
         self.directory = directory
-        self.reach = reach
+        self.reach, self.options = reach, options or {}
         self.nodes = {n: Node(n, directory, *where[n]) for n in where}
         self.unexpected = []  # (node, status): ended without being told to
         for node in self.nodes.values():
-            self._write_config(node, options or {})
+            self.write_config(node)
 
-    def _write_config(self, node, options):
+    def write_config(self, node):
         lines = [f"node-id = {node.number}", "cluster = jepsen", f"data-dir = {node.data}",
                  f"listen = {text(node.listen)}", f"peer-listen = {text(node.peer_listen)}",
                  f"advertise = {text(self.reach[node.number][0])}"]
         if not node.listen[0].startswith("127."):
             lines.append("insecure-listen = yes")
         lines += [f"member = {n} {text(peer)} {text(client)}" for n, (client, peer) in self.reach.items()]
-        lines += [f"{key} = {value}" for key, value in options.items()]
+        lines += [f"{key} = {value}" for key, value in self.options.items()]
         with open(node.config, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
 

@@ -7,6 +7,7 @@ from .disks import Disks
 from .runner import Run
 from .switch import SwitchNetwork
 
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 PORT, PEER_PORT = 7670, 7671
 
 
@@ -33,17 +34,26 @@ class RootRun(Run):
             node.prefix = self.network.prefix(f"n{number}")
             if wanted & {"power", "disk"}:
                 node.data = self.disks.make(number, node.data)
+                self.cluster.write_config(node)
             if "clock" in wanted:
                 self.prepare_clock(node)
+            if "rate" in wanted:
+                self.facts["rho_ppm"] = 110000  # what a client must allow for
+                self.set_rate(node, 1.0)
 
     def prepare_clock(self, node):
         """libfaketime reads its file at every call, so that a clock can be turned while it runs."""
         node.clock_file = os.path.join(node.directory, "clock")
         with open(node.clock_file, "w", encoding="ascii") as file:
             file.write("+0\n")
-        node.environment = {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+        node.environment = {"LD_PRELOAD": FAKETIME,
                             "FAKETIME_TIMESTAMP_FILE": node.clock_file, "FAKETIME_NO_CACHE": "1",
                             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def set_rate(self, node, rate):
+        """From its next start the node's clocks, the monotonic ones too, run at @rate."""
+        node.rate = rate
+        node.environment = {"LD_PRELOAD": FAKETIME, "FAKETIME": f"+0 x{rate}"}
 
     def tear_down(self):
         if hasattr(self, "disks"):

@@ -189,19 +189,15 @@ class Session(asyncio.Protocol):
                                 r=name, tok=fields.get("token", 0))
             return
         if not key and client is not None:
-            self._on_keyless(name, client, fields)
+            # What became of a wait that was asked for on another connection. A request that was sent again
+            # here will have an answer of its own.
+            self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
+                                tok=fields.get("token", 0))
             return
         if name == "ErrorResponse" and not key:
             return
         self.recorder.write("ghost", g=self.name, r=name, key=key, c=fields.get("client_id"),
                             l=fields.get("lock_name"))
-
-    def _on_keyless(self, name, client, fields):
-        """What became of a wait that was asked for on another connection. A request that was sent again here
-        will have an answer of its own."""
-        if not any(p.client is client and p.lock == fields.get("lock_name") for p in self._pending.values()):
-            self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
-                                tok=fields.get("token", 0))
 
     async def _live(self):
         while not self._is_closed:

@@ -321,6 +321,13 @@ class Story:
             if op.c == client and op.queued and op.l not in line["waits"]:
                 op.queued = 0
 
+    def _late_answer(self, _t, line):
+        """An earlier wait is over; the request that is sent again begins another one."""
+        if line["r"] in ("LockWaitTimeoutResponse", "LockDeniedResponse"):
+            for op in self.ops.values():
+                if op.c == line["c"] and op.l == line["l"]:
+                    op.queued = 0
+
     def _up(self, t, line):
         if not self.leaders or self.leaders[-1][1] != line["n"]:
             self.leaders.append((t, line["n"]))
@@ -383,4 +390,5 @@ class Story:
 _HANDLERS = {"call": Story._call, "wait": Story._wait, "ok": Story._ok, "fail": Story._fail,
              "info": Story._info, "claims": Story._claims, "up": Story._up, "alive": Story._alive,
              "close": Story._close, "lost": Story._lost, "killed": Story._killed, "ghost": Story._ghost,
-             "late": Story._late, "add": Story._add, "begin": Story._begin, "end": Story._end, "finished": Story._finished}
+             "late": Story._late, "add": Story._add, "late-answer": Story._late_answer,
+             "begin": Story._begin, "end": Story._end, "finished": Story._finished}

@@ -15,8 +15,9 @@ MS = 1_000_000
 OPS_MIN_PER_SECOND = 5
 LATE_SHARE_MAX = 0.05     # of the run
 LATE_MAX_MS = 300
-BAD_LOG = re.compile(r"Assertion|assertion|AddressSanitizer|runtime error:|LeakSanitizer|\bfatal\b|Aborted|"
+BAD_LOG = re.compile(r"Assertion|assertion|AddressSanitizer|runtime error:|LeakSanitizer|Aborted|"
                      r"state differs|diverged")
+STOPPED = re.compile(r"\bfatal\b")   # a node stops for want of its disk, and for nothing else
 SHOWN_MAX = 20
 
 
@@ -135,7 +136,9 @@ def _add_processes(verdict, found):
     for number in sorted(os.listdir(os.path.join(verdict.directory, "nodes"))):
         path = os.path.join(verdict.directory, "nodes", number, "log")
         if os.path.exists(path):
-            found += _bad_lines(path, number, end)
+            found += _bad_lines(path, number, end, BAD_LOG)
+            if not set(verdict.options["nemesis"].split(",")) & {"disk", "power"}:
+                found += _bad_lines(path, number, end, STOPPED)
     for node, wrong in facts["probes"].items():
         found += [Violation("P12", end, f"after all was healed, by way of n{node}: {text}", None, (), True)
                   for text in wrong]
@@ -149,10 +152,10 @@ def _add_processes(verdict, found):
     _add_leaks(verdict, found, end)
 
 
-def _bad_lines(path, number, end):
+def _bad_lines(path, number, end, bad):
     with open(path, encoding="utf-8", errors="replace") as log:
         return [Violation("P19", end, f"n{number.lstrip('n')} says: {line.strip()[:200]}")
-                for line in log if BAD_LOG.search(line)][:3]
+                for line in log if bad.search(line)][:3]
 
 
 def _add_leaks(verdict, found, end):
