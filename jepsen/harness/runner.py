@@ -41,21 +41,16 @@ class Workers:
         config = {"proc": number, "seed": run.options.seed, "workload": run.options.workload,
                   "clients": clients, "history": run.path("history", f"p{number}.jsonl"),
                   "addresses": run.addresses(group),
-                  "groups": {g: run.addresses(g) for g in run.groups},
+                  "client": run.options.client, "build": run.build,
                   "grace_ms": GRACE_MS, "until_ns": int(self.until * 1e9), "directory": run.directory}
         path = run.path("processes", f"p{number}.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(config, file)
         with open(run.path("processes", f"p{number}.log"), "wb") as log:
             self.processes[number] = (subprocess.Popen(
-                [*run.client_prefix(group), *self._command(path)], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
+                [*run.client_prefix(group), sys.executable, "-B", "-m", "harness.worker", path], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log), clients)
         return number
-
-    def _command(self, path):
-        if self.run.options.client == "lib":
-            return [os.path.join(self.run.build, "jepsen", "libclient"), path]
-        return [sys.executable, "-B", "-m", "harness.worker", path]
 
     def running(self):
         return [n for n, (process, _clients) in self.processes.items() if process.poll() is None]

@@ -14,7 +14,7 @@ MS = 1_000_000
 
 class Op:
     __slots__ = ("i", "p", "op", "c", "l", "inv", "w", "h", "lim", "tok", "typ", "queued", "index_before", "seen_other",
-                 "had", "first")
+                 "had", "first", "library")
 
 
 class Story:
@@ -74,7 +74,7 @@ class Story:
         op.i, op.p, op.op, op.c, op.l, op.inv = line["i"], line["p"], line["op"], line["c"], line["l"], t
         op.w, op.h, op.lim = line.get("w"), line.get("h", 0), line.get("lim", 1)
         op.tok, op.typ = line.get("tok", 0), line.get("typ", 0)
-        op.queued, op.seen_other, op.first = 0, False, None
+        op.queued, op.seen_other, op.first, op.library = 0, False, None, "lib" in line
         op.index_before = self.last_index
         hold = self.intervals.holds.get((op.c, op.l))
         op.had = hold.tok if hold else 0
@@ -187,8 +187,8 @@ class Story:
                                       f"{result}", op.l, [op.c])
             self._remove_hold(hold, op.inv)
         if result == "released":
-            self.released.setdefault(line.get("tok", 0), t)
-        if op.tok == 0:
+            self.released.setdefault(op.tok if op.library else line.get("tok", 0), t)
+        if op.tok == 0 or op.library:
             self._doubt.discard((op.c, op.l))
             group = self.groups.get((op.c, op.l))
             self.things.get(op.l, {}).pop(op.c, None)
@@ -252,7 +252,8 @@ class Story:
         index = line["x"]
         if index:
             self._see_index(op, index, t)
-            self._see_position(index, line["term"], line["ct"], t)
+            if "term" in line:
+                self._see_position(index, line["term"], line["ct"], t)
             self.answers.append((index, op.op, op.c, op.l, line["r"], line.get("tok", 0), line.get("why", "")))
         shown = [token for _client, token in line.get("holders", ())]
         if op.op == "status" and line["r"] == "mine":
@@ -347,7 +348,7 @@ class Story:
         if line["r"] == "expired" and self.intervals.entitled(hold, t):
             self.violate("P8", t, f"{line['c']} was told that {hold.l} (token {hold.tok}) timed out, before its "
                                   f"time", hold.l, [line["c"]])
-        self._remove_hold(hold, t)
+        self._remove_hold(hold, t - line.get("late", 0))
 
     def _killed(self, t, line):
         """A process of clients was killed: they are entitled to nothing, and may still hold all of it."""

@@ -7,8 +7,10 @@ import json
 import random
 import sys
 
-from . import workload_list
+from . import library, workload_list
+from .client import Client
 from .recorder import Recorder, monotonic_ns
+from .session import Session
 
 LATE_MS = 20      # what is noted
 BEAT = 0.01
@@ -20,13 +22,19 @@ class World:
         self.seed = config["seed"]
         self.recorder = Recorder(config["history"], self.proc)
         self.addresses = {int(n): tuple(a) for n, a in config["addresses"].items()}
-        self.addresses_of_groups = {g: {int(n): tuple(a) for n, a in by_node.items()}
-                                    for g, by_node in config["groups"].items()}
         self.grace_ms = config["grace_ms"]
         self.until_ns = config["until_ns"]
         self.directory = config["directory"]
         self.random = random.Random(f"{self.seed}/{self.proc}")
-        self.shared = {}
+        self.library = library.load(config["build"]) if config["client"] == "lib" else None
+
+    def new_client(self, name):
+        """(session, client), on a connection of its own."""
+        if self.library is not None:
+            client = library.LibraryClient(self, name)
+            return client, client
+        session = Session(self.recorder, self.addresses, self.grace_ms)
+        return session, Client(session, name)
 
 
 async def measure_lateness(recorder):

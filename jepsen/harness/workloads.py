@@ -11,9 +11,7 @@ import asyncio
 import random
 
 from . import wire
-from .client import Client
 from .recorder import monotonic_ns
-from .session import Session
 
 UNSURE = ("unknown", "failed")
 WORKLOADS = {}
@@ -29,14 +27,14 @@ class Workload:
     clients = 12        # in all processes together
     think = 0.0         # seconds between turns, at most
     options = {}        # keys for the servers' configuration
+    library_can = True  # do it through libnetlock as well
     must_lose = False   # a set that is not fenced
     locks_used = ()     # what the last look takes; the first ones are enough of many
 
     def __init__(self, world, number):
-        self.world, self.number = world, number
+        self.world, self.number, self.by_library = world, number, world.library is not None
         self.random = random.Random(f"{world.seed}/{world.proc}/{number}")
-        self.session = Session(world.recorder, world.addresses, world.grace_ms)
-        self.client = Client(self.session, f"c{world.proc}-{number}")
+        self.session, self.client = world.new_client(f"c{world.proc}-{number}")
 
     async def run(self):
         self.session.start()
@@ -82,7 +80,9 @@ class Workload:
             if left <= 0:
                 return self.client.lease_end(lock) > monotonic_ns()
             hold = self.client.holds[lock]
-            if hold.hold_ms != wire.UNLIMITED and self.client.lease_end(lock) - monotonic_ns() < \
+            if self.by_library:
+                await asyncio.sleep(min(left / 1e9, 0.05))
+            elif hold.hold_ms != wire.UNLIMITED and self.client.lease_end(lock) - monotonic_ns() < \
                     hold.hold_ms * 500000:
                 await self.client.refresh(lock, token=hold.token, drop=hold.drop, patience=left / 1e9)
             else:
@@ -125,6 +125,7 @@ class Retry(Workload):
     """Every request is sent one to three times, without waiting for answers; and to nodes that do not
     lead."""
     name = "retry"
+    library_can = False
     locks = 5
     locks_used = tuple(f"r{n}" for n in range(5))
 

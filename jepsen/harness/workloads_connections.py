@@ -13,6 +13,7 @@ class Connections(Workload):
     """Three clients on one connection, which moves: the new one first, then the old one is closed. And
     IGNORE holds that are left alone, and found again."""
     name = "conn"
+    library_can = False
     clients = 8
     locks_used = tuple(f"k{n}" for n in range(5))
 
@@ -87,6 +88,7 @@ class Connections(Workload):
 class Churn(Workload):
     """Clients that connect, lock, and die: in order, by a reset, or with a wait under way."""
     name = "churn"
+    library_can = False
     clients = 40
     locks_used = tuple(f"d{n}" for n in range(16))
 

@@ -13,5 +13,6 @@ class Soak(Workload):
     clients = 40
 
     def __new__(cls, world, number):
-        kind = WORKLOADS[PARTS[number % len(PARTS)]]
+        parts = [p for p in PARTS if WORKLOADS[p].library_can or world.library is None]
+        kind = WORKLOADS[parts[number % len(parts)]]
         return kind(world, number)
