@@ -35,7 +35,7 @@ class Story:
         self.unanswered = []     # (begun, given up, op, client, lock)
         self.ok_times = array("q")
         self.latencies = array("q")  # ns, of the same answers
-        self.leaders = []        # (t, node): as clients found them
+        self.leaders = []        # (t, node, term): as clients found them
         self.counts = {"ok": 0, "fail": 0, "info": 0}
         self.last_index = self.last_token = 0
         self.late = []           # (t, ms, process)
@@ -303,6 +303,8 @@ class Story:
 
     def _claims(self, t, line):
         client, session = line["c"], line["g"]
+        if self.leaders and not self.leaders[-1][2]:
+            self.leaders[-1] = (*self.leaders[-1][:2], line["term"])
         have = dict(line["have"])
         self.intervals.attach(client, session)
         for hold in list(self.intervals.of_client.get(client, {}).values()):
@@ -331,7 +333,7 @@ class Story:
 
     def _up(self, t, line):
         if not self.leaders or self.leaders[-1][1] != line["n"]:
-            self.leaders.append((t, line["n"]))
+            self.leaders.append((t, line["n"], 0))
         self.intervals.serve(line["g"], line["grace"])
 
     def _alive(self, t, line):
