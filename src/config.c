@@ -87,6 +87,7 @@ void config_help(FILE *out)
           "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
           "VALUE]...\n"
           "       netlockd check-data DIR\n"
+          "       netlockd dump-log DIR\n"
           "\n"
           "Without arguments: a durable single node on loopback.\n"
           "\n"
