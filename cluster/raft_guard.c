@@ -308,6 +308,7 @@ static int guard_start(struct raft_io *io,
 {
     struct raft_guard *guard = guard_of(io);
 
+    guard->tick = tick;
     guard->recv = recv;
     return guard->inner.start(io, msecs, tick, guard_recv);
 }

@@ -229,7 +229,26 @@ void transport_connect_done(struct transport *transport,
     if (peer != NULL) {
         peer->outbound = socket_of(stream);
         peer->unreachable = false;
+        int len = sizeof peer->reached_at;
+        uv_tcp_getpeername((uv_tcp_t *)stream, (struct sockaddr *)&peer->reached_at,
+                           &len);
     }
+}
+
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret)
+{
+    const struct transport *transport = face->impl;
+
+    for (unsigned i = 0; i < TRANSPORT_PEERS_MAX; i++) {
+        const struct transport_peer *peer = &transport->peers[i];
+        if (peer->node_id == node_id && peer->reached_at.ss_family != 0) {
+            *ret = peer->reached_at;
+            return true;
+        }
+    }
+    return false;
 }
 
 void transport_connect_failed(struct transport *transport,

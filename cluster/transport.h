@@ -25,9 +25,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include <raft/uv.h>
 #include <uv.h>
+
+#include "peer_pump.h"
 
 enum {
     TRANSPORT_HANDSHAKES_MAX = 64,
@@ -58,6 +61,12 @@ struct transport_config {
     enum transport_membership (*membership)(void *arg,
                                             uint64_t node_id,
                                             const char **ret_address);
+    /* The one place where the end of a peer's connection is told, once for each that libraft
+     * had, also when libraft itself has closed it; not while closing. May be NULL. */
+    void (*connection_ended)(void *arg,
+                             uint64_t node_id,
+                             enum peer_direction direction,
+                             enum peer_end end);
     void (*log)(void *arg,
                 int level,
                 const char *message); /* 0 debug 1 info 2 warning 3 error */
@@ -73,6 +82,11 @@ void transport_release(struct raft_uv_transport *face);
 
 /* Whether our connection to @node_id is established, as far as the kernel knows now. */
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id);
+
+/* Where our last connection to @node_id was made to. False: there was none. */
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret);
 
 /* Why listening failed, after raft_start() did: a negative errno, 0 if it did not, and
  * the reason in face->errmsg. */

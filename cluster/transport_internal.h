@@ -20,6 +20,7 @@ struct transport_peer {
     struct transport_socket outbound;
     struct transport_socket inbound[TRANSPORT_INBOUND_PER_PEER_MAX];
     bool unreachable; /* and that has been logged */
+    struct sockaddr_storage reached_at; /* family 0: never was */
 };
 
 /* What is logged at most once per TRANSPORT_LOG_INTERVAL_MS. */

@@ -59,6 +59,7 @@ struct config {
     char ready_file[CONFIG_PATH_BYTES]; /* empty: none */
 
     uint64_t leader_lease_ms;
+    bool fast_failover;
     uint64_t reattach_grace_ms; /* 0: derived, see config_timing() */
     uint64_t session_grace_max_ms;
     uint64_t frame_timeout_ms;

@@ -248,6 +248,7 @@ static int open_node(struct server *server, char *ret_error)
         .timing = config_timing(config).raft,
         .snapshot_threshold = (uint32_t)config->snapshot_threshold,
         .snapshot_trailing = (uint32_t)config->snapshot_trailing,
+        .fast_failover = config->fast_failover,
         .trace = server->log->level == LOG_LEVEL_DEBUG,
         .replica = replica_config_of(server),
         .log = on_node_log,
