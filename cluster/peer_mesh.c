@@ -6,6 +6,7 @@
 
 enum {
     LOOK_MS = 500,
+    ANSWER_VERSION = 2, /* as libraft 0.22 sends it */
     MEND_MS = 10, /* a connect to a process whose sockets are closing gets stuck */
 };
 
@@ -42,6 +43,7 @@ static void greet(struct peer_mesh *mesh, const struct raft_server *server)
         .type = RAFT_APPEND_ENTRIES_RESULT,
         .server_id = server->id,
         .server_address = server->address,
+        .append_entries_result = {.version = ANSWER_VERSION},
     };
 
     if (greeting == NULL) {

@@ -41,10 +41,7 @@ struct peer_pump_host {
     /* PEER_IN: @len bytes have come, those first that were left before. Returns NULL, and how many
      * of them may pass: none of the others are lost, more will come behind them; a full buffer
      * lets something pass. Or a reason: the connection ends. */
-    const char *(*inspect)(void *arg,
-                           const uint8_t *bytes,
-                           size_t len,
-                           size_t *ret_pass);
+    const char *(*inspect)(void *arg, const uint8_t *bytes, size_t len, size_t *ret_pass);
     /* Called once unless peer_pump_close() was before. Both sides are closing. @reason is
      * borrowed. */
     void (*on_end)(void *arg, enum peer_end end, const char *reason);

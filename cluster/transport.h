@@ -8,17 +8,20 @@
  *
  * libraft's own TCP transport has no connect timeout, no keepalive, no TCP_NODELAY, no
  * IPv6, and takes everybody's word. Here a connection passes through stages, each a
- * function in transport_link.c, and libraft sees it only at the end:
+ * function in transport_link.c:
  *
- *     name lookup -> TCP connect or accept -> handshake -> stream handed to libraft
+ *     name lookup -> TCP connect or accept -> handshake -> tap (peer_tap.h)
+ *
+ * libraft never gets the socket, but one end of a socketpair: the tap carries the bytes,
+ * and lets none pass that an honest peer would not send.
  *
  * The handshake (transport_handshake.h) makes sure that both ends are of the same
  * cluster, that each is the node the other one means, and that it is a member. It does
- * not prove it: encryption and certificates are a stage of their own, between TCP and
- * handshake; libraft accepts any uv_stream_t that was allocated with raft_malloc().
+ * not prove it.
  *
  * Limits: 64 inbound connections in handshake, 5 s for one, 4 inbound connections per
- * peer. Whoever is refused is told why, and both sides log it, each reason at most once
+ * peer; a peer that says what libraft must not hear loses its connections, and gets no
+ * other for a second. Whoever is refused is told why, and both sides log it, each reason at most once
  * per 5 s. */
 #ifndef NETLOCK_TRANSPORT_H
 #define NETLOCK_TRANSPORT_H
@@ -38,6 +41,7 @@ enum {
     TRANSPORT_PEERS_MAX =
         64, /* more than a cluster has: ids seen before the membership is known */
     TRANSPORT_LOG_INTERVAL_MS = 5000,
+    TRANSPORT_SHUT_MS = 1000, /* how long a peer stays out that said what was refused */
 };
 
 enum transport_membership {
@@ -87,6 +91,12 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
 bool transport_reached_at(const struct raft_uv_transport *face,
                           uint64_t node_id,
                           struct sockaddr_storage *ret);
+
+/* @node_id said, through a connection of its own, what must not be believed: its inbound connections are
+ * closed. */
+void transport_refuse(struct raft_uv_transport *face,
+                      uint64_t node_id,
+                      const char *reason);
 
 /* Why listening failed, after raft_start() did: a negative errno, 0 if it did not, and
  * the reason in face->errmsg. */

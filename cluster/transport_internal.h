@@ -3,23 +3,17 @@
 #ifndef NETLOCK_TRANSPORT_INTERNAL_H
 #define NETLOCK_TRANSPORT_INTERNAL_H
 
+#include "peer_socket.h"
+#include "peer_tap.h"
 #include "transport.h"
 #include "transport_handshake.h"
 
 enum { TRANSPORT_LOOKUPS_MAX = 16 };
 
-/* A socket that libraft owns. It closes it without telling us; the cookie, which the
- * kernel gives to one socket only, says whether the descriptor still is that socket. */
-struct transport_socket {
-    int fd;
-    uint64_t cookie; /* 0: none */
-};
-
 struct transport_peer {
-    uint64_t node_id; /* 0: this slot is free */
-    struct transport_socket outbound;
-    struct transport_socket inbound[TRANSPORT_INBOUND_PER_PEER_MAX];
-    bool unreachable; /* and that has been logged */
+    uint64_t node_id;       /* 0: this slot is free */
+    bool unreachable;       /* and that has been logged */
+    uint64_t shut_until_ms; /* it said what was refused */
     struct sockaddr_storage reached_at; /* family 0: never was */
 };
 
@@ -43,13 +37,16 @@ struct transport {
     struct transport_link *links; /* connections in the making */
     unsigned handshakes_count;    /* the inbound ones of them */
     unsigned lookups_count; /* in the thread pool, also those that no link waits for */
+    struct peer_tap *taps;  /* connections that libraft has */
     struct transport_peer peers[TRANSPORT_PEERS_MAX];
     struct transport_log_gate refused_us[HANDSHAKE_VERDICTS_COUNT];
     struct transport_log_gate refused_them[HANDSHAKE_VERDICTS_COUNT];
     struct transport_log_gate garbage;
+    struct transport_log_gate refused_bytes;
     struct transport_log_gate crowded;
 
-    unsigned open; /* listeners, links, sockets and lookups whose end we must still see */
+    unsigned
+        open; /* listeners, links, sockets, taps and lookups whose end we must still see */
     bool closing;
     raft_uv_transport_close_cb on_closed;
 };
@@ -72,13 +69,22 @@ transport_judge(struct transport *transport,
                 const struct handshake_hello *hello,
                 char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1]);
 
-/* The handshake is done: @stream belongs to libraft. */
+/* The handshake is done: @socket goes to a tap. Returns 0 and the stream that libraft gets, or a negative
+ * errno: then the socket is as it was. */
+int transport_tap(struct transport *transport,
+                  uint64_t node_id,
+                  enum peer_direction direction,
+                  struct peer_socket *socket,
+                  uv_stream_t **ret_stream);
+
+/* @stream belongs to libraft. */
 void transport_accepted(struct transport *transport,
                         const struct handshake_hello *hello,
                         uv_stream_t *stream);
+/* @address: where the node was reached. */
 void transport_connect_done(struct transport *transport,
                             uint64_t node_id,
-                            uv_stream_t *stream);
+                            const struct sockaddr_storage *address);
 
 /* Log it, unless it has been since the peer was last connected. */
 void transport_connect_failed(struct transport *transport,

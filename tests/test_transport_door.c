@@ -197,20 +197,21 @@ a_hello_in_single_bytes_is_understood_and_not_a_byte_more_is_read(void **state)
                                     .cluster_id = "alpha",
                                     .address = "a:1"};
     struct handshake_reply reply = {0};
-    uint8_t bytes[HANDSHAKE_BYTES_MAX + 5];
+    uint8_t bytes[HANDSHAKE_BYTES_MAX + ENDS_MESSAGE_BYTES];
 
     ends_start_both(f);
     size_t len = handshake_hello_format(&hello, bytes);
-    memcpy(bytes + len, "bytes", 5);
+    memcpy(bytes + len, ENDS_MESSAGE, ENDS_MESSAGE_BYTES);
     struct raw raw = {.fd = ends_raw_connect(f->b.port)};
     for (size_t i = 0; i < len - 1; i++) {
         assert_int_equal(send(raw.fd, bytes + i, 1, MSG_NOSIGNAL), 1);
         uv_run(&f->loop, UV_RUN_NOWAIT);
     }
     /* The last byte together with what belongs to libraft. */
-    assert_int_equal(send(raw.fd, bytes + len - 1, 6, MSG_NOSIGNAL), 6);
+    assert_int_equal(send(raw.fd, bytes + len - 1, 1 + ENDS_MESSAGE_BYTES, MSG_NOSIGNAL),
+                     1 + ENDS_MESSAGE_BYTES);
     assert_true(ends_run_until(&f->loop, ends_b_accepted, f, WAIT_MS_MAX));
-    ends_assert_reads(&f->loop, f->b.accepted[0].stream, "bytes");
+    ends_assert_reads_message(&f->loop, f->b.accepted[0].stream);
 
     raw_ended(&raw);
     assert_int_equal(handshake_reply_parse(raw.in, raw.len, &reply), raw.len);

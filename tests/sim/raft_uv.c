@@ -13,6 +13,7 @@
 #include "net.h"
 #include "node.h"
 #include "peer_links.h"
+#include "peers.h"
 #include "process.h"
 #include "raft_io.h"
 #include "socket.h"
@@ -117,6 +118,14 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
     (void)face;
     return sim_node_runs(to) && !sim_net_is_cut(from->process.host, to->process.host) &&
            !sim_net_is_cut(to->process.host, from->process.host);
+}
+
+void transport_refuse(struct raft_uv_transport *face,
+                      uint64_t node_id,
+                      const char *reason)
+{
+    (void)face;
+    sim_peers_refused(here(), node_id, reason);
 }
 
 int transport_listen_error(const struct raft_uv_transport *face)
