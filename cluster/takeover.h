@@ -27,7 +27,7 @@ enum {
     TAKEOVER_TRIES_MAX = 6,
     TAKEOVER_AGAIN_MS = 10000, /* not twice in so long against the same leader of a term */
     TAKEOVER_WINDOW_MS = 60000,
-    TAKEOVER_PER_WINDOW_MAX = 3, /* reports of a death that are acted upon */
+    TAKEOVER_PER_WINDOW_MAX = 10, /* reports of a death that are acted upon */
 };
 
 enum takeover_role {

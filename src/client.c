@@ -365,6 +365,7 @@ int client_timeout(const struct netlock *nl)
         return -1;
     uint64_t due_ms = earlier(nl->lease_due_ms, session_due_ms(nl));
     due_ms = earlier(due_ms, operations_due_ms(nl));
+    due_ms = earlier(due_ms, client_scouts_due_ms(nl));
     uint64_t now_ms = nl->clock_ms(nl->clock_arg);
     if (due_ms == CLIENT_NEVER)
         return -1;

@@ -10,6 +10,7 @@
 
 #include "peer_address.h"
 #include "session.h"
+#include "session_request.h"
 #include "xalloc.h"
 
 enum {
@@ -129,6 +130,20 @@ static void drop_clients(struct server *server)
     assert(server->waitings.keys == NULL);
 }
 
+/* Who said Hello before, and stayed, looks for a leader. */
+static void tell_waiting(struct server *server)
+{
+    struct session *session;
+    struct session *next;
+
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->hello) {
+            session_tell_hello(session);
+        }
+    }
+}
+
 static void on_role(void *arg, enum replica_role role, uint64_t term)
 {
     static const char *const names[] = {
@@ -144,6 +159,9 @@ static void on_role(void *arg, enum replica_role role, uint64_t term)
               names[role], term);
     if (served && !server->serving) {
         drop_clients(server);
+    }
+    if (!served && server->serving) {
+        tell_waiting(server);
     }
 }
 

@@ -184,26 +184,45 @@ static void only_who_could_win_stands(void **state)
     expect(&takeover, &pair, 1000, TAKEOVER_NOTHING, 1000 + ELECTION_MS / 2 + 1);
 }
 
-static void one_report_for_a_leader_and_some_in_a_minute(void **state)
+/* The report was acted upon, and somebody leads: whoever it is, it is over. */
+static void end(struct takeover *takeover, struct takeover_view *view, uint64_t now_ms)
+{
+    uint64_t due;
+
+    view->leader = 3;
+    takeover_step(takeover, view, now_ms, &due);
+    view->leader = 1;
+}
+
+static void one_report_counts_for_a_while(void **state)
 {
     struct takeover takeover = of(2);
     struct takeover_view view = follower(3);
-    uint64_t now_ms = 100000;
-    uint64_t due;
+
+    (void)state;
+    begin(&takeover, &view, 1000);
+    end(&takeover, &view, 1000);
+    assert_false(takeover_doubts(&takeover, &view, 1, 1000 + TAKEOVER_AGAIN_MS - 1));
+    assert_true(takeover_doubts(&takeover, &view, 1, 1000 + TAKEOVER_AGAIN_MS));
+}
+
+static void so_many_reports_and_no_more_in_a_minute(void **state)
+{
+    struct takeover takeover = of(2);
+    struct takeover_view view = follower(3);
 
     (void)state;
     for (unsigned i = 0; i < TAKEOVER_PER_WINDOW_MAX; i++) {
-        assert_true(takeover_begin(&takeover, &view, 1, 7, now_ms));
-        assert_false(takeover_doubts(&takeover, &view, 1, now_ms));
-        view.leader = 3; /* somebody leads: it is over */
-        takeover_step(&takeover, &view, now_ms, &due);
-        view.leader = 1;
-        assert_false(takeover_doubts(&takeover, &view, 1, now_ms + TAKEOVER_AGAIN_MS - 1));
-        now_ms += TAKEOVER_AGAIN_MS;
+        assert_true(takeover_begin(&takeover, &view, 1, view.term, 1000 + i));
+        end(&takeover, &view, 1000 + i);
+        view.term++;
     }
-    assert_false(takeover_doubts(&takeover, &view, 1, now_ms));
-    assert_false(takeover_doubts(&takeover, &view, 1, 100000 + TAKEOVER_WINDOW_MS - 1));
-    assert_true(takeover_doubts(&takeover, &view, 1, 100000 + TAKEOVER_WINDOW_MS));
+    assert_false(takeover_doubts(&takeover, &view, 1, 1000 + TAKEOVER_WINDOW_MS - 1));
+    assert_true(takeover_doubts(&takeover, &view, 1, 1000 + TAKEOVER_WINDOW_MS));
+    assert_true(takeover_begin(&takeover, &view, 1, view.term, 1000 + TAKEOVER_WINDOW_MS));
+    end(&takeover, &view, 1000 + TAKEOVER_WINDOW_MS);
+    view.term++;
+    assert_true(takeover_doubts(&takeover, &view, 1, 1001 + TAKEOVER_WINDOW_MS));
 }
 
 static void another_leader_is_another_matter(void **state)
@@ -245,7 +264,8 @@ int main(void)
         cmocka_unit_test(does_not_wait_longer_than_an_election_timeout),
         cmocka_unit_test(only_the_leader_of_this_term_matters),
         cmocka_unit_test(only_who_could_win_stands),
-        cmocka_unit_test(one_report_for_a_leader_and_some_in_a_minute),
+        cmocka_unit_test(one_report_counts_for_a_while),
+        cmocka_unit_test(so_many_reports_and_no_more_in_a_minute),
         cmocka_unit_test(another_leader_is_another_matter),
         cmocka_unit_test(silence_counts_as_death),
     };
