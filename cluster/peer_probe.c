@@ -10,7 +10,7 @@
 #include "memory.h"
 
 /* When to try, counted from the start; then how long the last ones are listened to. */
-static const unsigned try_at_ms[] = {1, 3, 8, 20, 50};
+static const unsigned try_at_ms[] = {1, 3, 8, 20, 50, 100, 200};
 enum { TRIES = sizeof try_at_ms / sizeof try_at_ms[0], LISTEN_MS = 200 };
 
 struct probe_try {
