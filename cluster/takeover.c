@@ -151,14 +151,20 @@ stand(struct takeover *takeover, const struct takeover_view *view, uint64_t now_
     return view->settled ? TAKEOVER_STAND : TAKEOVER_NOTHING;
 }
 
+/* So long that a leader that hears nobody either has stepped down before. */
+static uint64_t patience_ms(const struct takeover *takeover)
+{
+    return takeover->election_ms + takeover->election_ms / 2;
+}
+
 /* When to look for silence: nobody can have been silent for long before. */
 static uint64_t look_again_ms(const struct takeover *takeover,
                               const struct takeover_view *view,
                               uint64_t now_ms)
 {
     if (view->role == TAKEOVER_FOLLOWER && view->leader != 0 &&
-        view->silent_ms < takeover->election_ms) {
-        return now_ms + takeover->election_ms - view->silent_ms;
+        view->silent_ms < patience_ms(takeover)) {
+        return now_ms + patience_ms(takeover) - view->silent_ms;
     }
     return now_ms + takeover->election_ms / 2 + 1;
 }
@@ -171,7 +177,7 @@ enum takeover_action takeover_step(struct takeover *takeover,
     enum takeover_action action = TAKEOVER_NOTHING;
 
     if (takeover->stage == TAKEOVER_IDLE && follows(view, view->leader) &&
-        view->silent_ms >= takeover->election_ms &&
+        view->silent_ms >= patience_ms(takeover) &&
         could_win(takeover, view, view->leader)) {
         campaign(takeover, view, now_ms);
     }

@@ -8,9 +8,9 @@
  * A voter grants nobody its vote while it knows of a leader. So each survivor, for itself, forgets the
  * dead leader (TAKEOVER_FORGET: the state of a member that has just been started) and then stands in a
  * time slot of its own (TAKEOVER_STAND: with a pre-vote, which needs a majority of the same opinion
- * and changes no term). A leader that is silent for a whole election timeout counts as dead as well:
- * libraft's members would wait between one and two of them, drawn at random, and for the last of a
- * majority.
+ * and changes no term). A leader that is silent for one and a half election timeouts counts as dead as
+ * well: libraft's members would wait between one and two of them, drawn at random, for the last of a majority,
+ * and then for another tick.
  *
  * None of this can break what is agreed upon, which rests on terms, stored votes and the comparison of
  * logs; being wrong costs a change of leader at worst, and the limits below bound how often. Nothing may

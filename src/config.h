@@ -101,8 +101,8 @@ void config_help(FILE *out);
 /* Everything that follows from the leader lease, in one place:
  *
  *     election timeout    = lease: a leader that hears no majority for so long steps
- *                           down, followers that hear no leader for so long elect
- *                           (without fast-failover: for one to two of it)
+ *                           down, followers that hear no leader for one and a half of
+ *                           it elect (without fast-failover: for one to two)
  *     heartbeat           = lease / 10
  *     connect timeout, connect retry, user timeout of peer connections:
  *                           raft_node_timing_from_lease()

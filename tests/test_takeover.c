@@ -8,7 +8,7 @@
 
 #include "takeover.h"
 
-enum { ELECTION_MS = 500, SLOT_MS = 25 };
+enum { ELECTION_MS = 500, PATIENCE_MS = 750, SLOT_MS = 25 };
 
 static const uint64_t five[] = {1, 2, 3, 4, 5};
 
@@ -82,7 +82,7 @@ static void tries_again_until_somebody_leads(void **state)
     view.role = TAKEOVER_FOLLOWER;
     view.term = 8;
     view.leader = 3;
-    expect(&takeover, &view, 1104, TAKEOVER_NOTHING, 1104 + ELECTION_MS);
+    expect(&takeover, &view, 1104, TAKEOVER_NOTHING, 1104 + PATIENCE_MS);
 }
 
 static void gives_up_after_some_tries(void **state)
@@ -110,7 +110,7 @@ static void the_leader_that_speaks_ends_it(void **state)
     (void)state;
     begin(&takeover, &view, 1000);
     view.leader = 1;
-    expect(&takeover, &view, 1004, TAKEOVER_NOTHING, 1004 + ELECTION_MS);
+    expect(&takeover, &view, 1004, TAKEOVER_NOTHING, 1004 + PATIENCE_MS);
     view.leader = 0;
     expect(&takeover, &view, 1005, TAKEOVER_NOTHING, 1005 + ELECTION_MS / 2 + 1);
 }
@@ -150,7 +150,7 @@ static void does_not_wait_longer_than_an_election_timeout(void **state)
     view.settled = false;
     assert_true(takeover_begin(&takeover, &view, 1, 7, 1000));
     expect(&takeover, &view, 1000 + ELECTION_MS, TAKEOVER_NOTHING,
-           1000 + 2 * ELECTION_MS);
+           1000 + ELECTION_MS + PATIENCE_MS);
 }
 
 static void only_the_leader_of_this_term_matters(void **state)
@@ -180,7 +180,7 @@ static void only_who_could_win_stands(void **state)
     assert_false(takeover_doubts(&takeover, &pair, 1, 1000));
     assert_true(takeover_doubts(&takeover, &three, 1, 1000));
     assert_false(takeover_doubts(&spare, &three, 1, 1000));
-    pair.silent_ms = ELECTION_MS;
+    pair.silent_ms = PATIENCE_MS;
     expect(&takeover, &pair, 1000, TAKEOVER_NOTHING, 1000 + ELECTION_MS / 2 + 1);
 }
 
@@ -234,7 +234,7 @@ static void another_leader_is_another_matter(void **state)
     begin(&takeover, &view, 1000);
     view.leader = 3;
     view.term = 8;
-    expect(&takeover, &view, 1010, TAKEOVER_NOTHING, 1010 + ELECTION_MS);
+    expect(&takeover, &view, 1010, TAKEOVER_NOTHING, 1010 + PATIENCE_MS);
     assert_true(takeover_doubts(&takeover, &view, 3, 1020));
 }
 
@@ -244,9 +244,9 @@ static void silence_counts_as_death(void **state)
     struct takeover_view view = follower(3);
 
     (void)state;
-    view.silent_ms = ELECTION_MS - 1;
+    view.silent_ms = PATIENCE_MS - 1;
     expect(&takeover, &view, 1000, TAKEOVER_NOTHING, 1001);
-    view.silent_ms = ELECTION_MS;
+    view.silent_ms = PATIENCE_MS;
     expect(&takeover, &view, 1001, TAKEOVER_FORGET, 1001 + TAKEOVER_FIRST_MS + SLOT_MS);
     view.leader = 0;
     expect(&takeover, &view, 1030, TAKEOVER_STAND, 1030 + 2 * SLOT_MS);
