@@ -312,6 +312,7 @@ static int guard_start(struct raft_io *io,
 {
     struct raft_guard *guard = raft_guard_of(io);
 
+    guard->tick = tick;
     guard->recv = recv;
     return guard->inner.start(io, msecs, tick, raft_guard_recv);
 }
@@ -343,6 +344,7 @@ void raft_guard_install(struct raft_guard *guard,
     guard->raft = raft;
     guard->host = *host;
     guard->recv = NULL;
+    guard->peers = (struct raft_guard_peer){.leader = 0};
     guard->snapshots_storing = 0;
     guard->answers_earlier_term = false;
     guard->loaded_term = 0;

@@ -22,6 +22,7 @@
 #include <uv.h>
 
 #include "replica.h"
+#include "tls.h"
 
 enum { RAFT_NODE_MEMBERS_MAX = 15, RAFT_NODE_ERROR_BYTES = 512 };
 
@@ -53,6 +54,7 @@ struct raft_node_config {
     uint32_t snapshot_threshold; /* entries between snapshots; 0: 8192 */
     uint32_t snapshot_trailing;  /* entries kept behind a snapshot; 0: 8192. Must outlast
                                     sending one */
+    bool fast_failover; /* follow a leader whose process died at once: failover.h */
     bool trace;                  /* log what libraft says about itself, as debug lines */
     struct replica_config replica;
     void (*log)(void *arg,
@@ -74,6 +76,12 @@ int raft_node_new(struct raft_node **ret,
                   const struct raft_node_config *config,
                   const struct replica_host *host,
                   char ret_error[static RAFT_NODE_ERROR_BYTES]);
+
+/* Certificates for connections between nodes from now on: @in for accepted ones (TLS_SERVER), @out for our
+ * own (TLS_CLIENT). Takes both over. Without them nodes speak in plain text. */
+void raft_node_set_tls(struct raft_node *node,
+                       struct tls_context *in,
+                       struct tls_context *out);
 
 /* The process must not have SIGPIPE at its default; asserted.
  * Load snapshot and log (blocks), then listen and take part in elections. Returns 0, or a

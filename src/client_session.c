@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -19,6 +20,8 @@
 enum {
     READS_PER_STEP_MAX = 16,
     EPOCH_STEP_MS = 1000,
+    /* Who waits for a lock must know soon that its leader was stopped: the next one may grant it. */
+    WAITING_SILENCE_MS = 1000,
     SOLID_MS = 1000, /* a connection that lasted so long was no accident */
 };
 /* Beyond this no clock is wrong: somebody chose the epoch on purpose. */
@@ -38,7 +41,9 @@ void session_init(struct netlock *nl)
 {
     struct session *session = &nl->session;
     client_conn_init(&session->conn);
+    client_scouts_init(nl);
     session->down_since_ms = nl->now_ms;
+    session->trouble_since_ms = nl->now_ms;
     session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
     session->epoch_step = EPOCH_STEP_MS;
     session->failure = -NETLOCK_EUNREACHABLE;
@@ -50,6 +55,7 @@ void session_init(struct netlock *nl)
 void session_release(struct netlock *nl)
 {
     client_conn_release(&nl->session.conn);
+    client_scouts_release(nl);
     client_servers_release(&nl->session.servers);
 }
 
@@ -66,7 +72,7 @@ static void watch(struct netlock *nl, int how, bool out)
 
 /* ---- down, and up again ---------------------------------------------------------------- */
 
-static uint64_t jitter(struct netlock *nl, uint64_t ms)
+uint64_t client_jitter(struct netlock *nl, uint64_t ms)
 {
     nl->random ^= nl->random << 13;
     nl->random ^= nl->random >> 7;
@@ -74,24 +80,47 @@ static uint64_t jitter(struct netlock *nl, uint64_t ms)
     return ms / 2 + nl->random % (ms / 2 + 1);
 }
 
+/* How long to wait at most: a part of the time that was spent in vain already. So the leader is found
+ * late by a quarter of the time that its election took, and a cluster that stays down is not troubled. */
+static uint64_t backoff_max_ms(const struct netlock *nl)
+{
+    uint64_t max_ms = (nl->now_ms - nl->session.trouble_since_ms) / CLIENT_BACKOFF_PART;
+    if (max_ms < CLIENT_BACKOFF_MIN_MS)
+        return CLIENT_BACKOFF_MIN_MS;
+    return max_ms < CLIENT_BACKOFF_MAX_MS ? max_ms : CLIENT_BACKOFF_MAX_MS;
+}
+
 /* A whole round without a leader: wait, a little longer each time. */
 static void back_off(struct netlock *nl)
 {
     struct session *session = &nl->session;
-    uint64_t wait_ms = jitter(nl, session->backoff_ms);
+    uint64_t wait_ms = client_jitter(nl, session->backoff_ms);
     if (wait_ms < session->retry_least_ms)
         wait_ms = session->retry_least_ms;
     session->retry_least_ms = 0;
     session->retry_at_ms = nl->now_ms + wait_ms;
     session->backoff_ms *= 2;
-    if (session->backoff_ms > CLIENT_BACKOFF_MAX_MS)
-        session->backoff_ms = CLIENT_BACKOFF_MAX_MS;
+    if (session->backoff_ms > backoff_max_ms(nl))
+        session->backoff_ms = backoff_max_ms(nl);
+}
+
+/* For people: which server, and what does not fit between its TLS and ours. */
+static void note_why(struct netlock *nl)
+{
+    const char *why = client_conn_why(&nl->session.conn);
+    char server[SERVER_TEXT_BYTES], text[CLIENT_TEXT_BYTES_MAX + 1];
+    if (why[0] == 0)
+        return;
+    client_server_format(&nl->session.server, server);
+    snprintf(text, sizeof(text), "%.80s: %.160s", server, why);
+    client_set_error_text(nl, str(text));
 }
 
 void session_fail(struct netlock *nl, int rv)
 {
     struct session *session = &nl->session;
     bool was_ready = session->state == SESSION_READY;
+    note_why(nl);
     if (session->conn.fd >= 0)
         (void)epoll_ctl(nl->epoll_fd, EPOLL_CTL_DEL, session->conn.fd, NULL);
     /* An orderly close would say that the client is gone; it is only on its way to another server. */
@@ -105,16 +134,19 @@ void session_fail(struct netlock *nl, int rv)
     nl->evidence.has_pair = false;
     if (!was_ready)
         return;
-    if (nl->now_ms - session->ready_ms >= SOLID_MS)
+    if (nl->now_ms - session->ready_ms >= SOLID_MS) {
         session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
-    else
+        session->trouble_since_ms = nl->now_ms;
+    } else {
         back_off(
             nl); /* a server that attaches us and then breaks must not make us spin */
+    }
+    session->scout_at_ms = session->retry_at_ms;
     session->down_since_ms = nl->now_ms;
     session->notice_connected = false;
     session->notice_disconnected = true;
     operations_requeue(nl);
-    nl->lease_due_ms = 0;
+    client_leases_look(nl);
 }
 
 /* Who counts a lease must not sit in DNS when it ends. */
@@ -152,13 +184,29 @@ static void connect_next(struct netlock *nl)
         const struct client_address *address =
             &session->server.addresses[session->next_address++];
         if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
-                             address->len) != 0)
+                             address->len, session->server.host) != 0)
             continue;
         session->state = SESSION_CONNECTING;
         session->greeted = false;
         session->phase_end_ms = nl->now_ms + CLIENT_CONNECT_MS;
         watch(nl, EPOLL_CTL_ADD, true);
     }
+}
+
+int session_put_hello(const struct netlock *nl, struct client_conn *conn)
+{
+    const char *library =
+        nl->application[0] != 0 ? nl->application : "libnetlock " NETLOCK_VERSION;
+    struct wire_request hello = {
+        .type = WIRE_REQ_HELLO,
+        .key = str(KEY_HELLO),
+        .hello = {.version_min = WIRE_VERSION,
+                  .version_max = WIRE_VERSION,
+                  .library = str(library),
+                  .token = str(nl->token),
+                  .session_grace_ms = nl->session_grace_ms},
+    };
+    return client_conn_put(conn, &hello);
 }
 
 static int put_attach(struct netlock *nl)
@@ -189,19 +237,9 @@ static void greet(struct netlock *nl)
         session_fail(nl, -NETLOCK_EUNREACHABLE);
         return;
     }
-    const char *library =
-        nl->application[0] != 0 ? nl->application : "libnetlock " NETLOCK_VERSION;
-    struct wire_request hello = {
-        .type = WIRE_REQ_HELLO,
-        .key = str(KEY_HELLO),
-        .hello = {.version_min = WIRE_VERSION,
-                  .version_max = WIRE_VERSION,
-                  .library = str(library),
-                  .session_grace_ms = nl->session_grace_ms},
-    };
     session->state = SESSION_GREETING;
     session->phase_end_ms = nl->now_ms + CLIENT_CONNECT_MS;
-    if (client_conn_put(&session->conn, &hello) != 0 || put_attach(nl) != 0)
+    if (session_put_hello(nl, &session->conn) != 0 || put_attach(nl) != 0)
         session_fail(nl, -NETLOCK_EUNREACHABLE); /* no memory: later, perhaps */
     else
         session_flush(nl);
@@ -241,6 +279,29 @@ static void hello_answered(struct netlock *nl, const struct wire_response *answe
     session->phase_end_ms = nl->now_ms + CLIENT_ANSWER_MAX_MS;
     if (!answer->hello.leader)
         not_leader(nl, answer->hello.leader_address, 0);
+}
+
+void session_adopt(struct netlock *nl,
+                   struct client_conn *conn,
+                   const struct client_server *server,
+                   const struct wire_response *hello)
+{
+    struct session *session = &nl->session;
+    session_fail(nl, -NETLOCK_EUNREACHABLE);
+    struct client_conn closed = session->conn;
+    session->conn = *conn;
+    *conn = closed;
+    session->server = *server;
+    session->next_address = SERVER_ADDRESSES_MAX;
+    session->state = SESSION_GREETING;
+    session->watch_out = false;
+    hello_answered(nl, hello);
+    if (session->state != SESSION_GREETING)
+        return;
+    if (put_attach(nl) != 0)
+        session_fail(nl, -NETLOCK_EUNREACHABLE);
+    else
+        session_flush(nl);
 }
 
 static void session_ready(struct netlock *nl)
@@ -376,12 +437,17 @@ static void receive(struct netlock *nl)
     struct client_conn *conn = &nl->session.conn;
     for (int i = 0; i < READS_PER_STEP_MAX && conn->fd >= 0; i++) {
         int rv = client_conn_fill(conn);
-        if (rv == -EAGAIN)
-            return;
-        if (rv != 0)
+        if (rv != 0 && rv != -EAGAIN) {
             session_fail(nl, -NETLOCK_EUNREACHABLE);
-        else
+            return;
+        }
+        bool more = rv == 0 && client_conn_full(conn);
+        if (rv == 0)
             take_messages(nl);
+        if (client_conn_unsent(conn) && !nl->session.watch_out)
+            session_flush(nl); /* what TLS has to say */
+        if (!more)
+            return; /* what comes from now on, epoll will tell */
     }
 }
 
@@ -401,11 +467,19 @@ void session_flush(struct netlock *nl)
 
 static void poll_socket(struct netlock *nl)
 {
-    struct epoll_event events[2];
-    int n = epoll_wait(nl->epoll_fd, events, 2, 0);
+    struct epoll_event events[2 + SCOUTS_MAX];
+    /* All that can happen is that something comes, and then reading is faster than asking first. */
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out && !nl->scouts.out) {
+        receive(nl);
+        return;
+    }
+    int n = epoll_wait(nl->epoll_fd, events, 2 + SCOUTS_MAX, 0);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.fd != nl->session.conn.fd)
-            continue; /* the wake-up of client_blocking.c */
+        if (events[i].data.fd != nl->session.conn.fd) {
+            client_scouts_event(nl,
+                                events[i].data.fd); /* or client_blocking.c's wake-up */
+            continue;
+        }
         if (nl->session.state == SESSION_CONNECTING)
             greet(nl);
         else if (events[i].events & EPOLLOUT)
@@ -448,6 +522,8 @@ static uint64_t ping_due_ms(const struct netlock *nl)
         return CLIENT_NEVER;
     if (quarter_of_reattach_ms(nl) < silence_ms)
         silence_ms = quarter_of_reattach_ms(nl);
+    if (!TAILQ_EMPTY(&nl->waiting) && silence_ms > WAITING_SILENCE_MS)
+        silence_ms = WAITING_SILENCE_MS;
     return nl->session.sent_ms + silence_ms;
 }
 
@@ -509,4 +585,5 @@ void session_run(struct netlock *nl)
     poll_socket(nl);
     if (nl->dead == 0 && session_due_ms(nl) <= nl->now_ms)
         run_due(nl);
+    client_scouts_run(nl);
 }

@@ -2,6 +2,7 @@
  * same functions on simulated disks and links. */
 #include <raft/uv.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,11 @@
 #include "disk_io.h"
 #include "net.h"
 #include "node.h"
+#include "peer_links.h"
+#include "peers.h"
 #include "process.h"
 #include "raft_io.h"
+#include "socket.h"
 #include "transport.h"
 
 static struct sim_node *here(void)
@@ -79,14 +83,39 @@ void transport_init(struct raft_uv_transport *face,
                     uv_loop_t *loop,
                     const struct transport_config *config)
 {
-    (void)loop;
     *face = (struct raft_uv_transport){.version = 1};
     here()->connect_timeout_ms = config->connect_timeout_ms;
+    here()->links = sim_peer_links_new(here(), loop, config);
+}
+
+/* Nobody sets any here. */
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls)
+{
+    (void)face;
+    (void)tls;
+    abort();
 }
 
 void transport_release(struct raft_uv_transport *face)
 {
     (void)face;
+    sim_peer_links_free(here()->links);
+    here()->links = NULL;
+}
+
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret)
+{
+    struct sockaddr_in *to = (struct sockaddr_in *)ret;
+    uint32_t host = sim_node((unsigned)node_id)->process.host;
+
+    (void)face;
+    *ret = (struct sockaddr_storage){0};
+    to->sin_family = AF_INET;
+    to->sin_port = htons(SIM_PEER_PORT);
+    inet_pton(AF_INET, sim_host_address(host), &to->sin_addr);
+    return sim_peer_links_reached(here()->links, (unsigned)node_id);
 }
 
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
@@ -97,6 +126,14 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
     (void)face;
     return sim_node_runs(to) && !sim_net_is_cut(from->process.host, to->process.host) &&
            !sim_net_is_cut(to->process.host, from->process.host);
+}
+
+void transport_refuse(struct raft_uv_transport *face,
+                      uint64_t node_id,
+                      const char *reason)
+{
+    (void)face;
+    sim_peers_refused(here(), node_id, reason);
 }
 
 int transport_listen_error(const struct raft_uv_transport *face)
