@@ -1,9 +1,14 @@
-/* The certificates of both ports. */
+/* The certificates of both ports, and what clients may do: read at the start and on
+ * SIGHUP, all or nothing. */
 #include "server_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+
+#include <utlist.h>
+
+#include "session.h"
 
 /* A certificate of another node would let this one be taken for it. */
 static int check_name(const struct server *server,
@@ -58,25 +63,53 @@ static void use(struct server *server, const struct secure_contexts *contexts)
     }
 }
 
+/* Who showed a token that is no longer there has to go. */
+static void close_sessions_unnamed(struct server *server)
+{
+    struct session *session, *next;
+
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->by_token &&
+            !tokens_have(server->access.tokens, session_principal(session))) {
+            session_close(session, SESSION_GONE_AFTER_GRACE);
+        }
+    }
+}
+
+static int
+load_contexts(const struct server *server, struct secure_contexts *ret, char *ret_error)
+{
+    if (!config_has_tls(server->config)) {
+        return 0;
+    }
+    int rv = load(server, TLS_SERVER, &ret->clients, ret_error);
+    if (rv == 0 && server->config->tokens_file[0] != '\0') {
+        tls_context_accept_anonymous(ret->clients);
+    }
+    if (rv == 0) {
+        rv = load(server, TLS_SERVER, &ret->peers_in, ret_error);
+    }
+    if (rv == 0) {
+        rv = load(server, TLS_CLIENT, &ret->peers_out, ret_error);
+    }
+    return rv;
+}
+
 int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
 {
     struct secure_contexts contexts = {0};
 
-    if (!config_has_tls(server->config)) {
-        return 0;
-    }
-    int rv = load(server, TLS_SERVER, &contexts.clients, ret_error);
+    int rv = load_contexts(server, &contexts, ret_error);
     if (rv == 0) {
-        rv = load(server, TLS_SERVER, &contexts.peers_in, ret_error);
-    }
-    if (rv == 0) {
-        rv = load(server, TLS_CLIENT, &contexts.peers_out, ret_error);
+        rv = access_load(&server->access, server->config, ret_error);
     }
     if (rv != 0) {
         secure_release(&contexts);
         return rv;
     }
     use(server, &contexts);
+    close_sessions_unnamed(server);
     return 0;
 }
 

@@ -302,6 +302,8 @@ static void free_memory(struct server *server)
     page_release(&server->page);
     wire_arena_release(&server->arena);
     answer_scratch_release(&server->scratch);
+    admission_release(server);
+    access_release(&server->access);
     secure_release(&server->secure);
     if (server->listen_fd >= 0) {
         close(server->listen_fd);
