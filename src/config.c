@@ -120,6 +120,7 @@ static const struct config defaults = {
     .session_grace_max_ms = MINUTE,
     .frame_timeout_ms = 10 * SECOND,
     .leader_lease_ms = 500,
+    .fast_failover = true,
     .lock_timeout_default_ms = CONFIG_UNLIMITED,
     .lock_timeout_max_ms = CONFIG_UNLIMITED,
     .plain_lock_timeout_min_ms = SECOND,
