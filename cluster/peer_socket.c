@@ -25,6 +25,7 @@ struct peer_socket {
     struct peer_socket_user user;
     bool closing;
     bool ended; /* and the user has been told */
+    bool heard; /* anything */
     unsigned handles;
     void (*on_closed)(void *arg);
     void *on_closed_arg;
@@ -199,6 +200,7 @@ static void plain_on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *bu
 
     (void)buf;
     if (nread > 0) {
+        socket->heard = true;
         socket->user.on_read(socket->user.arg, (size_t)nread);
     } else if (nread < 0) {
         end(socket, (int)nread);
@@ -335,6 +337,7 @@ static void secure_on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *b
         return;
     }
     if (nread > 0) {
+        socket->heard = true;
         tls_feed(socket->tls, socket->cipher, (size_t)nread);
     } else if (nread == UV_EOF) {
         tls_feed_end(socket->tls);
@@ -443,6 +446,11 @@ int peer_socket_write(struct peer_socket *socket, const void *bytes, size_t len)
     assert(!socket->user_waits);
     return socket->tls != NULL ? secure_write(socket, bytes, len)
                                : plain_write(socket, bytes, len);
+}
+
+bool peer_socket_heard(const struct peer_socket *socket)
+{
+    return socket->heard;
 }
 
 bool peer_socket_established(const struct peer_socket *socket)

@@ -73,6 +73,9 @@ const struct tls_identity *peer_socket_identity(const struct peer_socket *socket
 /* What @error means, for the log. Borrowed. */
 const char *peer_socket_why(const struct peer_socket *socket, int error);
 
+/* Whether anything has come, be it of a handshake of TLS. */
+bool peer_socket_heard(const struct peer_socket *socket);
+
 /* Whether the kernel takes it for connected. */
 bool peer_socket_established(const struct peer_socket *socket);
 

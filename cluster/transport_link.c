@@ -231,8 +231,8 @@ static void take_reply(struct transport_link *link);
 static void
 on_handshake_error(struct transport_link *link, const char *what, const char *why)
 {
-    /* Who says nothing only wanted to know whether somebody listens: peer_probe.h. */
-    if (link->request == NULL && link->in_len > 0) {
+    /* Who says nothing at all only wanted to know whether somebody listens: peer_probe.h. */
+    if (link->request == NULL && peer_socket_heard(link->socket)) {
         transport_log_gated(link->transport, &link->transport->garbage,
                             "a connection to the peer port %s: %s", what, why);
     }

@@ -225,7 +225,7 @@ struct session {
     bool greeted;        /* Hello was answered */
     bool attached_once;
     bool watch_out;                               /* epoll watches for room to write */
-    int failure;                                  /* of the last attempt */
+    int failure;                                  /* of the last attempt that has ended */
     uint32_t session_grace_ms, reattach_grace_ms; /* as the server granted them */
     uint64_t sent_ms;                             /* last time that anything was sent */
     bool notice_connected, notice_disconnected;

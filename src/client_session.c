@@ -178,14 +178,17 @@ static void connect_next(struct netlock *nl)
 {
     struct session *session = &nl->session;
     while (session->state == SESSION_DOWN && next_server(nl)) {
-        session->failure = -NETLOCK_EUNREACHABLE;
-        if (session->next_address >= session->server.addresses_count)
+        if (session->next_address >= session->server.addresses_count) {
+            session->failure = -NETLOCK_EUNREACHABLE;
             continue;
+        }
         const struct client_address *address =
             &session->server.addresses[session->next_address++];
         if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
-                             address->len, session->server.host) != 0)
+                             address->len, session->server.host) != 0) {
+            session->failure = -NETLOCK_EUNREACHABLE;
             continue;
+        }
         session->state = SESSION_CONNECTING;
         session->greeted = false;
         session->phase_end_ms = nl->now_ms + CLIENT_CONNECT_MS;

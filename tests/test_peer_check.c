@@ -2,7 +2,7 @@
  * what it is there for; and nothing that is cut or damaged does more harm than that (run it under
  * AddressSanitizer).
  *
- * With a directory for an argument it writes the good messages into it, as a corpus for fuzz_peer. */
+ * With a directory for an argument it writes the messages into it, good and wrong, as a corpus for fuzz_peer. */
 #include "peer_check.h"
 
 #include <setjmp.h>
@@ -26,6 +26,20 @@ struct fixture {
     struct peer_message *messages;
     size_t count;
 };
+
+static const char *corpus; /* where to write it; NULL: nowhere */
+
+static void corpus_write(const char *name, const uint8_t *bytes, size_t len)
+{
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s", corpus, name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_not_equal(fputc(CORPUS_STEP, file), EOF);
+    assert_int_equal(fwrite(bytes, len, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+}
 
 static int setup(void **state)
 {
@@ -169,6 +183,12 @@ static void assert_refused(const struct fixture *f, const struct wrong *wrong)
     assert_true(wrong->at + wrong->bytes <= good->len);
     for (unsigned i = 0; i < wrong->bytes; i++) {
         bytes[wrong->at + i] = (uint8_t)(wrong->value >> (8 * i));
+    }
+    if (corpus != NULL) {
+        char name[128];
+        snprintf(name, sizeof name, "%s-%zu-%llx", wrong->message, wrong->at,
+                 (unsigned long long)wrong->value);
+        corpus_write(name, bytes, good->len);
     }
     long passed = feed(bytes, good->len, good->len, &reason);
     if (passed != REFUSED || strstr(reason, wrong->reason) == NULL) {
@@ -390,24 +410,13 @@ static void no_flipped_bit_does_more_than_be_refused_or_pass(void **state)
 
 /* ---- corpus --------------------------------------------------------------------------------- */
 
-static int write_corpus(const char *directory)
+static void good_messages_are_written(void **state)
 {
-    size_t count;
-    struct peer_message *messages = peer_messages_new(&count);
+    const struct fixture *f = *state;
 
-    for (size_t i = 0; i < count; i++) {
-        char path[512];
-        snprintf(path, sizeof path, "%s/%s", directory, messages[i].name);
-        FILE *file = fopen(path, "wb");
-        if (file == NULL || fputc(CORPUS_STEP, file) == EOF ||
-            fwrite(messages[i].bytes, messages[i].len, 1, file) != 1 ||
-            fclose(file) != 0) {
-            perror(path);
-            return 1;
-        }
+    for (size_t i = 0; i < f->count; i++) {
+        corpus_write(f->messages[i].name, f->messages[i].bytes, f->messages[i].len);
     }
-    peer_messages_free(messages, count);
-    return 0;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -428,5 +437,13 @@ int main(int argc, char **argv)
         TEST(no_flipped_bit_does_more_than_be_refused_or_pass),
     };
 
-    return argc == 2 ? write_corpus(argv[1]) : cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest writing[] = {
+        TEST(good_messages_are_written),   TEST(wrong_preambles_are_refused),
+        TEST(wrong_entries_are_refused),   TEST(wrong_memberships_are_refused),
+        TEST(wrong_snapshots_are_refused), TEST(wrong_votes_and_answers_are_refused),
+    };
+
+    corpus = argc == 2 ? argv[1] : NULL;
+    return corpus == NULL ? cmocka_run_group_tests(tests, NULL, NULL)
+                          : cmocka_run_group_tests(writing, NULL, NULL);
 }

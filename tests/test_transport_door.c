@@ -220,6 +220,20 @@ a_hello_in_single_bytes_is_understood_and_not_a_byte_more_is_read(void **state)
     close(raw.fd);
 }
 
+static void who_says_nothing_and_goes_is_not_worth_a_line(void **state)
+{
+    struct fixture *f = *state;
+
+    ends_start_both(f);
+    for (int i = 0; i < 3; i++) {
+        int fd = ends_raw_connect(f->b.port);
+        ends_run_until(&f->loop, ends_never, NULL, 10);
+        close(fd);
+        ends_run_until(&f->loop, ends_never, NULL, 10);
+    }
+    assert_int_equal(f->b.lines_count, 0);
+}
+
 static void half_a_handshake_ends_at_the_deadline(void **state)
 {
     struct fixture *f = *state;
@@ -441,6 +455,7 @@ int main(void)
         TEST(announced_lengths_are_not_believed),
         TEST(another_version_is_told_ours),
         TEST(a_hello_in_single_bytes_is_understood_and_not_a_byte_more_is_read),
+        TEST(who_says_nothing_and_goes_is_not_worth_a_line),
         TEST(half_a_handshake_ends_at_the_deadline),
         TEST(silence_ends_at_the_deadline),
         TEST(a_crowd_in_handshake_is_limited_and_members_get_in_after_it),
