@@ -57,6 +57,10 @@ bool datadir_is_new(const struct datadir *dir);
 /* Remember on disk that this node has a log from now on. */
 int datadir_log_begun(struct datadir *dir);
 
+/* Remember on disk that this node gets a log from a backup. Until datadir_log_begun() the
+ * directory is refused: a node must not start empty where one was to be restored. */
+int datadir_restoring(struct datadir *dir);
+
 /* A file system that keeps nothing over a power cut, or that locks and syncs badly: its
  * name
  * ("tmpfs", "NFS"); NULL for any other. */

@@ -11,7 +11,7 @@
  * process, and copy nothing of the library. Delete this file and raft_guard.c when a
  * release has the defects mended, and hand libraft the raft_uv io itself.
  *
- * The defects, as numbered in raft_guard.c:
+ * The defects, as numbered in raft_guard.c (disks, snapshots) and raft_guard_message.c:
  *   B1  a snapshot that arrives while the node stores its own: NULL is read
  *   B2  a failed write of the log: memory is freed twice, or a timer runs into NULL; a failed
  *       truncation or renaming: nothing happens at all
@@ -23,9 +23,10 @@
  *   B7  a follower's commit index that falls, and a snapshot that is newer than its index
  *   B8  an answer to a message of an earlier term that acknowledges a random index
  *   B9  a refused pre-vote that does not tell the higher term: nobody is ever elected
- *   B10 a snapshot that is sent with the term of the one before
+ *   B10 a snapshot that is sent with the term of the one before, or in the name of an earlier leader
  *   B11 entries that are freed while they are being sent
- *   B12 a new leader whose first entry is refused: it forgets no request when it steps down */
+ *   B12 a new leader whose first entry is refused: it forgets no request when it steps down
+ *   B14 a follower whose snapshot is newer than the leader's, and is not taken for that */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 

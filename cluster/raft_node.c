@@ -546,8 +546,7 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
         const struct raft_server *server = &configuration->servers[i];
         ret->members[i].node_id = server->id;
         ret->members[i].voter = server->role == RAFT_VOTER;
-        snprintf(ret->members[i].peer_address, sizeof ret->members[i].peer_address, "%s",
-                 server->address);
+        ret->members[i].peer_address = server->address;
         ret->members_count++;
     }
 }

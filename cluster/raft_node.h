@@ -104,7 +104,7 @@ struct raft_node_status {
     size_t members_count;
     struct {
         uint64_t node_id;
-        char peer_address[256];
+        const char *peer_address; /* borrowed until the loop goes on */
         bool voter;
     } members[RAFT_NODE_MEMBERS_MAX];
 };

@@ -318,10 +318,9 @@ static uint64_t tick_due_ms(const struct replica *replica)
 
 static void propose_due_tick(struct replica *replica, uint64_t mono_ms)
 {
-    struct fsm_command tick = {.type = FSM_CMD_TICK};
-
     if (replica->open.commands_count == 0 &&
         leader_clock_now(&replica->clock, mono_ms) >= tick_due_ms(replica)) {
+        struct fsm_command tick = {.type = FSM_CMD_TICK};
         batch_queue_add(&replica->open, &tick, REPLICA_BATCH_BYTES_MAX);
     }
 }
@@ -473,6 +472,20 @@ enum replica_role replica_role(const struct replica *replica)
 const struct fsm *replica_table(const struct replica *replica)
 {
     return replica->fsm;
+}
+
+void replica_backup(const struct replica *replica,
+                    const struct backup_origin *origin,
+                    uint8_t **ret_data,
+                    size_t *ret_len)
+{
+    void *snapshot;
+    size_t snapshot_len;
+
+    assert(origin->index >= replica->commands_index);
+    snapshot_encode(replica->fsm, replica->commands_index, &snapshot, &snapshot_len);
+    backup_encode(origin, snapshot, snapshot_len, ret_data, ret_len);
+    raft_free(snapshot);
 }
 
 uint64_t replica_applied_index(const struct replica *replica)

@@ -41,7 +41,7 @@ enum tls_role { TLS_SERVER, TLS_CLIENT };
 
 struct tls_files {
     const char *ca;   /* certificates of who may sign the other side's */
-    const char *cert; /* ours, and those between it and its CA */
+    const char *cert; /* ours, and those between it and its CA; a client's may be NULL */
     const char *key;  /* without a passphrase, and for nobody else to read */
 };
 
@@ -69,6 +69,10 @@ int tls_context_new(struct tls_context **ret,
                     enum tls_role role,
                     const struct tls_files *files,
                     char ret_error[static TLS_ERROR_BYTES]);
+
+/* A server's: clients without a certificate may come too, as TLS_NOBODY; they have to say who they are in
+ * another way. One that is shown is checked as ever. */
+void tls_context_accept_anonymous(struct tls_context *context);
 
 /* Sessions keep what they need. Accepts NULL. */
 void tls_context_free(struct tls_context *context);

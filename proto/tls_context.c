@@ -297,10 +297,11 @@ int tls_context_new(struct tls_context **ret,
     if (rv == 0) {
         rv = take_ca(context, files->ca, ret_error);
     }
-    if (rv == 0) {
+    bool shows_one = role == TLS_SERVER || files->cert != NULL;
+    if (rv == 0 && shows_one) {
         rv = take_certificate(context, files, ret_error);
     }
-    if (rv == 0) {
+    if (rv == 0 && shows_one) {
         rv = take_key(context, files, ret_error);
     }
     if (rv != 0) {
@@ -309,6 +310,11 @@ int tls_context_new(struct tls_context **ret,
     }
     *ret = context;
     return 0;
+}
+
+void tls_context_accept_anonymous(struct tls_context *context)
+{
+    SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER, tls_on_verify);
 }
 
 void tls_context_put(struct tls_context *context)

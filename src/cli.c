@@ -7,11 +7,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli_text.h"
 
 /* ---- command line ---- */
+
+/* Its first line. What others can read is theirs too. */
+static const char *read_token(const struct cli *cli, const char *path)
+{
+    static char token[NETLOCK_NAME_BYTES_MAX + 2];
+    struct stat st;
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL || fstat(fileno(file), &st) != 0) {
+        cli_usage(cli, "--access-token-file: %s: %s", path, strerror(errno));
+    }
+    if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        cli_usage(cli, "--access-token-file: %s: others can use it; chmod 600 it", path);
+    }
+    if (fgets(token, sizeof(token), file) == NULL) {
+        cli_usage(cli, "--access-token-file: %s: empty", path);
+    }
+    fclose(file);
+    token[strcspn(token, "\r\n")] = '\0';
+    return token;
+}
 
 int cli_getopt(struct cli *cli,
                int argc,
@@ -39,13 +61,16 @@ int cli_getopt(struct cli *cli,
             }
             break;
         case CLI_OPTION_TLS_CA:
-            cli->tls.ca = optarg;
+            cli->credentials.ca = optarg;
             break;
         case CLI_OPTION_TLS_CERT:
-            cli->tls.cert = optarg;
+            cli->credentials.cert = optarg;
             break;
         case CLI_OPTION_TLS_KEY:
-            cli->tls.key = optarg;
+            cli->credentials.key = optarg;
+            break;
+        case CLI_OPTION_ACCESS_TOKEN_FILE:
+            cli->credentials.access_token = read_token(cli, optarg);
             break;
         case 'v':
             cli->verbose = true;
@@ -272,7 +297,7 @@ struct netlock_options cli_client_options(const struct cli *cli)
     return (struct netlock_options){.servers = cli->servers,
                                     .client_id = cli->client_id,
                                     .connect_timeout_ms = cli->timeout_ms,
-                                    .tls = cli->tls,
+                                    .credentials = cli->credentials,
                                     .error_text = cli->error_text,
                                     .application = "netlock " NETLOCK_VERSION};
 }

@@ -45,8 +45,9 @@ struct cli {
     const char *servers;   /* NULL: the library's default */
     const char *client_id; /* --client-id; NULL: not given */
     uint32_t timeout_ms;   /* for finding a leader */
-    struct netlock_tls tls; /* --tls-ca, --tls-cert, --tls-key */
-    char *error_text;       /* NETLOCK_ERROR_BYTES: why the last client could not be opened */
+    struct netlock_credentials
+        credentials;  /* --tls-ca, --tls-cert, --tls-key, --access-token-file */
+    char *error_text; /* NETLOCK_ERROR_BYTES: why the last client could not be opened */
     bool json;
     bool verbose;
 };
@@ -65,6 +66,7 @@ enum {
     CLI_OPTION_TLS_CA,
     CLI_OPTION_TLS_CERT,
     CLI_OPTION_TLS_KEY,
+    CLI_OPTION_ACCESS_TOKEN_FILE,
     CLI_OPTION_OWN,
 };
 #define CLI_LONG                                                                         \
@@ -75,6 +77,7 @@ enum {
         {"tls-ca", required_argument, NULL, CLI_OPTION_TLS_CA},                          \
         {"tls-cert", required_argument, NULL, CLI_OPTION_TLS_CERT},                      \
         {"tls-key", required_argument, NULL, CLI_OPTION_TLS_KEY},                        \
+        {"access-token-file", required_argument, NULL, CLI_OPTION_ACCESS_TOKEN_FILE},    \
         {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},           \
     {                                                                                    \
         NULL, 0, NULL, 0                                                                 \
@@ -181,7 +184,8 @@ void cli_say_queued(const struct cli *cli, const char *name, uint32_t position);
 
 extern const char cmd_run_help[], cmd_acquire_help[], cmd_refresh_help[],
     cmd_release_help[], cmd_status_help[], cmd_list_help[], cmd_check_help[],
-    cmd_break_help[], cmd_cluster_help[], cmd_bench_help[], cmd_tls_help[];
+    cmd_break_help[], cmd_backup_help[], cmd_cluster_help[], cmd_tls_help[],
+    cmd_bench_help[], cmd_access_token_help[];
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_acquire(struct cli *cli, int argc, char **argv);
 int cmd_refresh(struct cli *cli, int argc, char **argv);
@@ -190,8 +194,10 @@ int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_list(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_break(struct cli *cli, int argc, char **argv);
+int cmd_backup(struct cli *cli, int argc, char **argv);
 int cmd_bench(struct cli *cli, int argc, char **argv);
 int cmd_cluster_status(struct cli *cli, int argc, char **argv);
+int cmd_access_token(struct cli *cli, int argc, char **argv);
 int cmd_tls_init(struct cli *cli, int argc, char **argv);
 int cmd_tls_node(struct cli *cli, int argc, char **argv);
 int cmd_tls_client(struct cli *cli, int argc, char **argv);

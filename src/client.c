@@ -73,7 +73,8 @@ static int take_options(struct netlock *nl, const struct netlock_options *option
     if ((options->flags & ~(unsigned)(NETLOCK_MANUAL | NETLOCK_NO_REFRESH)) != 0 ||
         nl->drift_ppm > DRIFT_PPM_MAX ||
         copy_text(nl->client_id, sizeof(nl->client_id), options->client_id) != 0 ||
-        copy_text(nl->application, sizeof(nl->application), options->application) != 0)
+        copy_text(nl->application, sizeof(nl->application), options->application) != 0 ||
+        copy_text(nl->token, sizeof(nl->token), client_token(&options->credentials)) != 0)
         return -EINVAL;
     if (options->client_id != NULL &&
         !wire_name_valid(nl->client_id, strlen(nl->client_id)))
@@ -94,7 +95,7 @@ static uint64_t first_server(const struct netlock *nl)
 static int open_tls(struct netlock *nl, const struct netlock_options *options)
 {
     char error[TLS_ERROR_BYTES] = "";
-    int rv = client_tls_context(&nl->tls, &options->tls, error);
+    int rv = client_tls_context(&nl->tls, &options->credentials, error);
     if (rv != 0 && options->error_text != NULL)
         snprintf(options->error_text, NETLOCK_ERROR_BYTES, "%s", error);
     nl->session.conn.tls_context = nl->tls;
@@ -178,6 +179,7 @@ void client_free(struct netlock *nl)
     if (nl->epoll_fd >= 0)
         close(nl->epoll_fd);
     explicit_bzero(nl->secret, sizeof(nl->secret));
+    explicit_bzero(nl->token, sizeof(nl->token));
     free(nl);
 }
 

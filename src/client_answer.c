@@ -412,6 +412,7 @@ static void answered(struct netlock *nl,
     case OPERATION_STATUS:
     case OPERATION_LIST:
     case OPERATION_BREAK:
+    case OPERATION_BACKUP:
         query_answered(nl, operation, answer);
         break;
     case OPERATION_DETACH:

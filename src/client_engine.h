@@ -57,6 +57,7 @@ enum operation_kind {
     OPERATION_CHECK_TOKEN,
     OPERATION_LIST,
     OPERATION_BREAK,
+    OPERATION_BACKUP,
     OPERATION_DETACH,
     OPERATION_PING,
 };
@@ -111,6 +112,9 @@ struct operation {
             struct wire_str prefix, after;
             uint32_t max;
         } list;
+        struct {
+            uint64_t id, offset;
+        } backup;
     };
     operation_query_cb on_answer; /* queries: convert the answer, set rv */
     void *query;
@@ -226,6 +230,7 @@ struct netlock {
     bool share_id;
     uint32_t connect_timeout_ms, session_grace_ms, drift_ppm;
     char application[NETLOCK_NAME_BYTES_MAX + 1];
+    char token[NETLOCK_NAME_BYTES_MAX + 1]; /* empty: none */
     void (*on_notice)(void *arg, const struct netlock_notice *notice);
     void *arg;
     uint64_t (*clock_ms)(void *arg);

@@ -62,14 +62,15 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     return rv;
 }
 
-static int put_questions(struct client_conn *conn, bool checkpoint)
+static int put_questions(struct client_conn *conn, const char *token, bool checkpoint)
 {
     struct wire_request hello = {
         .type = WIRE_REQ_HELLO,
         .key = str(KEY_HELLO),
         .hello = {.version_min = WIRE_VERSION,
                   .version_max = WIRE_VERSION,
-                  .library = str("libnetlock " NETLOCK_VERSION)},
+                  .library = str("libnetlock " NETLOCK_VERSION),
+                  .token = str(token != NULL ? token : "")},
     };
     struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS,
                                   .key = str(KEY_STATUS),
@@ -168,7 +169,7 @@ static int to_rv(int rv)
 }
 
 int netlock_node_status(const char *address,
-                        const struct netlock_tls *tls,
+                        const struct netlock_credentials *credentials,
                         uint32_t timeout_ms,
                         bool checkpoint,
                         struct netlock_node_status *ret)
@@ -179,11 +180,13 @@ int netlock_node_status(const char *address,
     uint64_t end_ms = mono_ms() + timeout_ms;
     if (client_server_resolve(&server, true) != 0)
         return -NETLOCK_EUNREACHABLE;
-    static const struct netlock_tls from_environment = {0};
+    static const struct netlock_credentials from_environment = {0};
+    if (credentials == NULL)
+        credentials = &from_environment;
     char error[TLS_ERROR_BYTES];
     struct client_conn conn;
     client_conn_init(&conn);
-    int rv = client_tls_context(&conn.tls_context, tls != NULL ? tls : &from_environment, error);
+    int rv = client_tls_context(&conn.tls_context, credentials, error);
     if (rv != 0)
         return rv;
     struct tls_context *context = conn.tls_context;
@@ -191,7 +194,7 @@ int netlock_node_status(const char *address,
     struct wire_response answer;
     rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
-        rv = to_rv(put_questions(&conn, checkpoint));
+        rv = to_rv(put_questions(&conn, client_token(credentials), checkpoint));
     if (rv == 0)
         rv = to_rv(exchange(&conn, end_ms, &answer));
     if (rv == 0)

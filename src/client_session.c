@@ -211,6 +211,7 @@ static void greet(struct netlock *nl)
         .hello = {.version_min = WIRE_VERSION,
                   .version_max = WIRE_VERSION,
                   .library = str(library),
+                  .token = str(nl->token),
                   .session_grace_ms = nl->session_grace_ms},
     };
     session->state = SESSION_GREETING;

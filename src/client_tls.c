@@ -26,28 +26,41 @@ static const char *or_environment(const char *value, const char *name)
     return found != NULL && found[0] != 0 ? found : NULL;
 }
 
+const char *client_token(const struct netlock_credentials *credentials)
+{
+    return or_environment(credentials->access_token, "NETLOCK_ACCESS_TOKEN");
+}
+
+/* What is missing from @files, or NULL. Who shows a token needs no certificate. */
+static const char *missing(const struct tls_files *files, bool token)
+{
+    if (files->ca == NULL)
+        return "CA";
+    if (files->cert == NULL && (files->key != NULL || !token))
+        return "certificate";
+    return files->key == NULL && files->cert != NULL ? "key" : NULL;
+}
+
 int client_tls_context(struct tls_context **ret,
-                       const struct netlock_tls *files,
+                       const struct netlock_credentials *credentials,
                        char ret_error[static TLS_ERROR_BYTES])
 {
-    const struct tls_files all = {
-        .ca = or_environment(files->ca, "NETLOCK_TLS_CA"),
-        .cert = or_environment(files->cert, "NETLOCK_TLS_CERT"),
-        .key = or_environment(files->key, "NETLOCK_TLS_KEY"),
+    const struct tls_files files = {
+        .ca = or_environment(credentials->ca, "NETLOCK_TLS_CA"),
+        .cert = or_environment(credentials->cert, "NETLOCK_TLS_CERT"),
+        .key = or_environment(credentials->key, "NETLOCK_TLS_KEY"),
     };
-    if (all.ca == NULL && all.cert == NULL && all.key == NULL) {
+    if (files.ca == NULL && files.cert == NULL && files.key == NULL) {
         *ret = NULL;
         return 0;
     }
-    if (all.ca == NULL || all.cert == NULL || all.key == NULL) {
+    const char *what = missing(&files, client_token(credentials) != NULL);
+    if (what != NULL) {
         snprintf(ret_error, TLS_ERROR_BYTES,
-                 "TLS needs a CA, a certificate and its key: there is no %s",
-                 all.ca == NULL     ? "CA"
-                 : all.cert == NULL ? "certificate"
-                                    : "key");
+                 "TLS needs a CA, a certificate and its key: there is no %s", what);
         return -EINVAL;
     }
-    return tls_context_new(ret, TLS_CLIENT, &all, ret_error);
+    return tls_context_new(ret, TLS_CLIENT, &files, ret_error);
 }
 
 /* ---- life ---- */

@@ -13,11 +13,14 @@
 
 struct client_tls;
 
-/* The context that @files and, for what is not there, NETLOCK_TLS_CA, NETLOCK_TLS_CERT and
+/* The token of @credentials or the environment; NULL: none. */
+const char *client_token(const struct netlock_credentials *credentials);
+
+/* The context that @credentials and, for what is not there, NETLOCK_TLS_CA, NETLOCK_TLS_CERT and
  * NETLOCK_TLS_KEY ask for. *@ret is NULL if nothing does. 0; -EINVAL or why a file cannot be used, with
  * words in @ret_error; -ENOMEM. */
 int client_tls_context(struct tls_context **ret,
-                       const struct netlock_tls *files,
+                       const struct netlock_credentials *credentials,
                        char ret_error[static TLS_ERROR_BYTES]);
 
 /* @host: as in the list of servers; the certificate of the server must have it. 0 or -ENOMEM. */

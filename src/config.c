@@ -84,6 +84,8 @@ static int parse_flags(struct config *config,
 void config_help(FILE *out)
 {
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
+          "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
+          "VALUE]...\n"
           "\n"
           "Without arguments: a durable single node on loopback.\n"
           "\n"
@@ -195,6 +197,20 @@ static int check_listen(struct config *config,
     return 0;
 }
 
+/* Whoever sees a token on its way has it. */
+static int check_tokens(struct config *config, struct config_source *source)
+{
+    struct peer_address parsed;
+
+    if (config->tokens_file[0] == '\0' || config_has_tls(config) ||
+        (peer_address_parse(config->listen, &parsed) == 0 && is_loopback(parsed.host))) {
+        return 0;
+    }
+    return config_fail(source,
+                       "tokens-file: tokens would cross the network in the clear; "
+                       "set tls-ca, tls-cert and tls-key");
+}
+
 static int check_tls(struct config *config, struct config_source *source)
 {
     bool ca = config->tls_ca[0] != '\0';
@@ -274,6 +290,9 @@ static int finish(struct config *config, const char *file, char *ret_error)
     }
     if (rv == 0) {
         rv = check_tls(config, &source);
+    }
+    if (rv == 0) {
+        rv = check_tokens(config, &source);
     }
     if (rv == 0) {
         rv = check_listen(config, &source, "listen", config->listen,

@@ -33,7 +33,6 @@ enum {
     CONFIG_ADDRESS_BYTES = 256,
     CONFIG_CLUSTER_BYTES = 65,
     CONFIG_USER_BYTES = 65,
-    CONFIG_FILE_BYTES_MAX = 1048576,
     CONFIG_LINE_BYTES_MAX = 190, /* what inih takes */
 };
 
@@ -58,9 +57,11 @@ struct config {
     size_t members_count;
     bool insecure_listen;
     char tls_ca[CONFIG_PATH_BYTES], tls_cert[CONFIG_PATH_BYTES],
-        tls_key[CONFIG_PATH_BYTES];     /* all or none */
-    char user[CONFIG_USER_BYTES];       /* whom root becomes; empty: nobody else */
-    char ready_file[CONFIG_PATH_BYTES]; /* empty: none */
+        tls_key[CONFIG_PATH_BYTES];      /* all or none */
+    char user[CONFIG_USER_BYTES];        /* whom root becomes; empty: nobody else */
+    char ready_file[CONFIG_PATH_BYTES];  /* empty: none */
+    char acl_file[CONFIG_PATH_BYTES];    /* empty: none */
+    char tokens_file[CONFIG_PATH_BYTES]; /* empty: none */
 
     uint64_t leader_lease_ms;
     uint64_t reattach_grace_ms; /* 0: derived, see config_timing() */

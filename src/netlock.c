@@ -16,12 +16,16 @@ static const struct cli_command commands[] = {
     {"list", "the locks that are held or waited for", cmd_list_help, cmd_list},
     {"check", "is a fencing token still current?", cmd_check_help, cmd_check},
     {"break", "take a lock away from its holder", cmd_break_help, cmd_break},
+    {"backup", "write a copy of the whole lock table to a file", cmd_backup_help,
+     cmd_backup},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
     {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
      cmd_tls_init},
     {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
     {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
+    {"access-token", "make a token that says who a client is", cmd_access_token_help,
+     cmd_access_token},
     {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
@@ -43,6 +47,9 @@ static const char help_tail[] =
     "  --tls-ca FILE, --tls-cert FILE, --tls-key FILE\n"
     "                     certificates, for servers that want TLS. Default:\n"
     "                     $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT, $NETLOCK_TLS_KEY\n"
+    "  --access-token-file FILE\n"
+    "                     says who you are where no certificate does; mode 0600.\n"
+    "                     Default: $NETLOCK_ACCESS_TOKEN, the token itself\n"
     "  --json             print JSON for programs\n"
     "  -v, --verbose      say on stderr what goes on, terminal or not\n"
     "  -h, --help\n"
@@ -116,9 +123,8 @@ int main(int argc, char **argv)
     static const struct option longs[] = {{"version", no_argument, NULL, 'V'}, CLI_LONG};
     static const struct cli_command all = {.name = ""};
     char error_text[NETLOCK_ERROR_BYTES] = "";
-    struct cli cli = {.command = &all,
-                      .timeout_ms = CLI_TIMEOUT_DEFAULT_MS,
-                      .error_text = error_text};
+    struct cli cli = {
+        .command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .error_text = error_text};
     int option, status;
 
     while ((option = cli_getopt(&cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "offline.h"
 #include "privileges.h"
 #include "server.h"
 
@@ -122,16 +123,12 @@ static void on_hangup(uv_signal_t *signal, int number)
     char error[SERVER_ERROR_BYTES];
     char quoted[LOG_QUOTED_BYTES];
 
-    (void)number;
-    if (!config_has_tls(&daemon->config)) {
-        log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "nothing-to-reload",
-                  "text=\"only certificates are read again, and there are none\"");
-    } else if (server_reload(daemon->server, error) == 0) {
-        log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "certificates-reloaded",
-                  "text=\"for new connections\"");
+    if (server_reload(daemon->server, error) == 0) {
+        log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "reloaded", "signal=%d",
+                  number);
     } else {
-        log_event(&daemon->log, LOG_LEVEL_ERROR, "netlockd", "certificates-kept",
-                  "why=%s text=\"the old ones stay in use\"",
+        log_event(&daemon->log, LOG_LEVEL_ERROR, "netlockd", "reload-refused",
+                  "why=%s text=\"what was in force stays so\"",
                   log_quote(quoted, error, strlen(error)));
     }
 }
@@ -234,12 +231,34 @@ static int run(struct daemon *daemon)
     return daemon->status;
 }
 
+struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+};
+static const struct verb verbs[] = {
+    {"restore", offline_restore},
+};
+
+static const struct verb *verb_of(const char *word)
+{
+    for (size_t i = 0; word != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verbs[i].name, word) == 0) {
+            return &verbs[i];
+        }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static struct daemon daemon; /* large; everything else gets a pointer to it */
     enum config_action action;
     char error[CONFIG_ERROR_BYTES];
+    const struct verb *verb = verb_of(argv[1]);
 
+    if (verb != NULL) {
+        return verb->run(argc - 1, argv + 1);
+    }
     if (config_load(&daemon.config, argc, argv, &action, error) != 0) {
         return refuse(error);
     }

@@ -24,15 +24,16 @@ static int check_name(const struct server *server,
     return -EINVAL;
 }
 
-int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
+int secure_load(const struct server *server, struct tls_context **ret, char *ret_error)
 {
     const struct config *config = server->config;
     const struct tls_files files = {
         .ca = config->tls_ca, .cert = config->tls_cert, .key = config->tls_key};
     char error[TLS_ERROR_BYTES] = "";
-    struct tls_context *context;
+    struct tls_context *context = NULL;
 
     if (!config_has_tls(config)) {
+        *ret = NULL;
         return 0;
     }
     int rv = tls_context_new(&context, TLS_SERVER, &files, error);
@@ -45,7 +46,9 @@ int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTE
         tls_context_free(context);
         return rv;
     }
-    tls_context_free(server->conn_host.tls);
-    server->conn_host.tls = context;
+    if (config->tokens_file[0] != '\0') {
+        tls_context_accept_anonymous(context);
+    }
+    *ret = context;
     return 0;
 }

@@ -280,6 +280,39 @@ static void init_requests(struct server *server)
     server->waitings.hash_seed = random_seed();
 }
 
+/* Who showed a token that is no longer there has to go. */
+static void close_sessions_unnamed(struct server *server)
+{
+    struct session *session, *next;
+
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->by_token &&
+            !tokens_have(server->access.tokens, session_principal(session))) {
+            session_close(session, SESSION_GONE_AFTER_GRACE);
+        }
+    }
+}
+
+int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
+{
+    struct tls_context *tls = NULL;
+
+    int rv = secure_load(server, &tls, ret_error);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = access_load(&server->access, server->config, ret_error);
+    if (rv != 0) {
+        tls_context_free(tls);
+        return rv;
+    }
+    tls_context_free(server->conn_host.tls);
+    server->conn_host.tls = tls;
+    close_sessions_unnamed(server);
+    return 0;
+}
+
 static int bind_clients(struct server *server, char *ret_error)
 {
     char error[LISTENER_ERROR_BYTES] = "";
@@ -300,6 +333,8 @@ static void free_memory(struct server *server)
     page_release(&server->page);
     wire_arena_release(&server->arena);
     answer_scratch_release(&server->scratch);
+    admission_release(server);
+    access_release(&server->access);
     tls_context_free(server->conn_host.tls);
     if (server->listen_fd >= 0) {
         close(server->listen_fd);

@@ -45,9 +45,9 @@ int server_new(struct server **ret,
 
 int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
 
-/* Read the certificates anew, for connections from now on; those that are there keep theirs. Returns 0,
- * also if there is no TLS; or a negative errno and one line in @ret_error: then the old ones stay in
- * use. */
+/* Read the certificates, the ACL and the tokens anew. Certificates count for connections from
+ * now on; the rules for every request. Returns 0; or a negative errno and one line in
+ * @ret_error: then all of them stay as they were. */
 int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
 
 /* Stop accepting, hand leadership over, close clients, close the node and the handles, in

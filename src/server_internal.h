@@ -4,6 +4,7 @@
 #ifndef NETLOCK_SERVER_INTERNAL_H
 #define NETLOCK_SERVER_INTERNAL_H
 
+#include "access.h"
 #include "answer.h"
 #include "conn.h"
 #include "listener.h"
@@ -17,12 +18,23 @@
 struct session;
 struct address_count;
 
+/* The copy of the table that is being fetched: see session_backup.c. */
+struct server_backup {
+    struct session *session; /* whose it is; NULL: there is none */
+    uint8_t *data;           /* NULL: its checkpoint is under way */
+    size_t len;
+    uint64_t id, last_id;
+    uint64_t last_token;
+    uint64_t asked_ms;
+};
+
 struct server {
     uv_loop_t *loop;
     const struct config *config;
     const struct log *log;
     struct server_host host;
     struct request_policy policy;
+    struct access access;
     uint64_t reattach_grace_ms;
     uint64_t started_ms;
     char client_address[CONFIG_ADDRESS_BYTES]; /* where clients reach this node */
@@ -47,6 +59,7 @@ struct server {
     struct liveness *liveness;
     bool detaches_blocked; /* no room for them; the next turn tries again */
     struct page page;
+    struct server_backup backup;
     struct wire_arena arena; /* of the request that is being looked at */
     struct answer_scratch scratch;
 
@@ -63,6 +76,7 @@ struct server {
 
     /* what a stranger can make happen often */
     struct log_limit refused_limit, broken_limit, malformed_limit, paused_limit;
+    struct log_limit denied_limit;
 
     uint8_t read_buffer[CONN_READ_BYTES], text_buffer[CONN_READ_BYTES];
 };
@@ -89,6 +103,18 @@ void server_session_closed(struct server *server, struct session *session);
  * closed. */
 void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer);
 void admission_leave(struct server *server, struct address_count *address);
+
+/* Somebody at @address showed a wrong token. Whoever guesses waits: after
+ * five of them the next is looked at a second later. */
+void admission_token_failed(struct server *server, struct address_count *address);
+void admission_token_passed(struct address_count *address);
+bool admission_token_waits(const struct server *server,
+                           const struct address_count *address);
+void admission_release(struct server *server);
+
+/* secure.c: the certificates that the configuration names, for new connections; NULL if it names none.
+ * Returns 0, or a negative errno with one line in @ret_error. */
+int secure_load(const struct server *server, struct tls_context **ret, char *ret_error);
 
 /* delivery.c: an event of the lock table, on the serving node. */
 void delivery_on_event(struct server *server,

@@ -70,6 +70,7 @@ static void snapshot_free(struct raft_snapshot *snapshot)
 }
 
 /* ---- messages ------------------------------------------------------------------------------- */
+/* Until a message has been sent, its bytes are the sender's, as on a socket; then it is copied. */
 
 /* As after decoding: one batch that the entries point into. */
 static void copy_entries(struct raft_append_entries *append)
@@ -97,6 +98,17 @@ static void copy_entries(struct raft_append_entries *append)
     append->entries = entries;
 }
 
+static void message_copy(struct raft_message *message)
+{
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        copy_entries(&message->append_entries);
+    } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
+        struct raft_install_snapshot *install = &message->install_snapshot;
+        install->conf = copy_configuration(&install->conf);
+        install->data.base = copy_bytes(install->data.base, install->data.len);
+    }
+}
+
 static void message_free(struct raft_message *message)
 {
     if (message->type == RAFT_APPEND_ENTRIES && message->append_entries.n_entries > 0) {
@@ -113,7 +125,8 @@ static void deliver(struct mem_node *from, struct raft_message *message)
     struct mem_node *to = mem_node(from->cluster, message->server_id);
 
     if (message->server_id > from->cluster->count || from->cut_off == to->id ||
-        to->cut_off == from->id || !to->started || to->on_close != NULL) {
+        to->cut_off == from->id || !to->started || to->on_close != NULL ||
+        (from->answers_lost && message->type == RAFT_APPEND_ENTRIES_RESULT)) {
         message_free(message);
         return;
     }
@@ -176,11 +189,12 @@ static void complete(struct mem_op *op, int status)
         complete_get(op, status);
         break;
     case MEM_SEND:
+        if (status == 0) {
+            message_copy(&op->message);
+        }
         op->on_send(op->send, status);
         if (status == 0) {
             deliver(op->node, &op->message);
-        } else {
-            message_free(&op->message);
         }
         break;
     }
@@ -205,8 +219,11 @@ static struct mem_op *op_take(struct mem_cluster *cluster,
 static bool not_held(const struct mem_op *op, const void *arg)
 {
     (void)arg;
+    if (op->type == MEM_SEND && op->message.type == RAFT_APPEND_ENTRIES) {
+        return op->node->hold_entries_to != op->message.server_id;
+    }
     if (op->type == MEM_SEND && op->message.type != RAFT_INSTALL_SNAPSHOT) {
-        return true; /* only snapshots are held up on their way */
+        return true; /* answers and votes are never held up on their way */
     }
     return !op->node->hold[op->type];
 }
@@ -252,6 +269,41 @@ static int io_init(struct raft_io *io, raft_id id, const char *address)
     return 0;
 }
 
+static struct raft_entry first_entry(const struct mem_cluster *cluster)
+{
+    struct raft_configuration configuration;
+    struct raft_entry first = {.term = 1, .type = RAFT_CHANGE};
+
+    raft_configuration_init(&configuration);
+    for (unsigned i = 0; i < cluster->count; i++) {
+        const struct mem_node *member = &cluster->nodes[i];
+        int rv = raft_configuration_add(&configuration, member->id, member->address,
+                                        RAFT_VOTER);
+        assert(rv == 0);
+    }
+    int rv = raft_configuration_encode(&configuration, &first.buf);
+    assert(rv == 0);
+    raft_configuration_close(&configuration);
+    first.batch = first.buf.base;
+    return first;
+}
+
+/* The numbers share one allocation, as those of a segment do. */
+static void fill_batch(struct raft_entry entries[], unsigned count)
+{
+    uint64_t *batch = count > 0 ? raft_malloc(count * sizeof *batch) : NULL;
+
+    for (unsigned i = 0; i < count; i++) {
+        batch[i] = 1;
+        entries[i] = (struct raft_entry){
+            .term = 1,
+            .type = RAFT_COMMAND,
+            .buf = {.base = &batch[i], .len = sizeof batch[i]},
+            .batch = batch,
+        };
+    }
+}
+
 static int io_load(struct raft_io *io,
                    raft_term *term,
                    raft_id *voted_for,
@@ -260,29 +312,17 @@ static int io_load(struct raft_io *io,
                    struct raft_entry *entries[],
                    size_t *n_entries)
 {
-    struct mem_node *node = node_of(io);
-    struct raft_configuration configuration;
-    struct raft_entry *first = raft_calloc(1, sizeof *first);
+    const struct mem_node *node = node_of(io);
+    unsigned loaded = node->cluster->loaded[node->id - 1];
 
-    raft_configuration_init(&configuration);
-    for (unsigned i = 0; i < node->cluster->count; i++) {
-        struct mem_node *member = &node->cluster->nodes[i];
-        int rv = raft_configuration_add(&configuration, member->id, member->address,
-                                        RAFT_VOTER);
-        assert(rv == 0);
-    }
-    first->term = 1;
-    first->type = RAFT_CHANGE;
-    int rv = raft_configuration_encode(&configuration, &first->buf);
-    assert(rv == 0);
-    raft_configuration_close(&configuration);
-    first->batch = first->buf.base;
+    *entries = raft_calloc(1 + loaded, sizeof **entries);
+    (*entries)[0] = first_entry(node->cluster);
+    fill_batch(*entries + 1, loaded);
     *term = 1;
     *voted_for = 0;
     *snapshot = NULL;
     *start_index = 1;
-    *entries = first;
-    *n_entries = 1;
+    *n_entries = 1 + loaded;
     return 0;
 }
 
@@ -394,12 +434,8 @@ static int io_send(struct raft_io *io,
     op->message = *message;
     if (message->type == RAFT_APPEND_ENTRIES) {
         note_change(node, &message->append_entries);
-        copy_entries(&op->message.append_entries);
     } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
-        struct raft_install_snapshot *install = &op->message.install_snapshot;
         node->installs_sent++;
-        install->conf = copy_configuration(&message->install_snapshot.conf);
-        install->data.base = copy_bytes(install->data.base, install->data.len);
     }
     return 0;
 }
@@ -503,7 +539,19 @@ void mem_init(struct mem_cluster *cluster,
               unsigned guarded,
               const struct raft_guard_host *host)
 {
+    static const unsigned NOTHING[MEM_NODES_MAX] = {0};
+
+    mem_init_loaded(cluster, count, guarded, host, NOTHING);
+}
+
+void mem_init_loaded(struct mem_cluster *cluster,
+                     unsigned count,
+                     unsigned guarded,
+                     const struct raft_guard_host *host,
+                     const unsigned loaded[MEM_NODES_MAX])
+{
     memset(cluster, 0, sizeof *cluster);
+    memcpy(cluster->loaded, loaded, sizeof cluster->loaded);
     cluster->now = 1000;
     cluster->count = count;
     cluster->host = host;

@@ -40,7 +40,7 @@ struct mem_op {
         raft_io_send_cb on_send;
     };
     const struct raft_snapshot *snapshot;
-    struct raft_message message; /* MEM_SEND: a deep copy */
+    struct raft_message message; /* MEM_SEND: its bytes are the sender's */
 };
 
 struct mem_node {
@@ -64,7 +64,9 @@ struct mem_node {
 
     /* What the test wants of it. */
     bool hold[MEM_SEND + 1];
-    raft_id cut_off; /* messages to this node are dropped */
+    raft_id cut_off;   /* messages to this node are dropped */
+    bool answers_lost; /* and so are answers to entries and snapshots, to all */
+    raft_id hold_entries_to;
     int fail_append; /* submitting one returns this */
     int fail_get;    /* completing one gives this */
     int fail_put;
@@ -91,6 +93,7 @@ struct mem_cluster {
     struct mem_node nodes[MEM_NODES_MAX];
     struct mem_op *ops;
     const struct raft_guard_host *host;
+    unsigned loaded[MEM_NODES_MAX];
 };
 
 /* @count voters with ids from 1; node i is guarded if bit i - 1 of @guarded is set. */
@@ -98,6 +101,13 @@ void mem_init(struct mem_cluster *cluster,
               unsigned count,
               unsigned guarded,
               const struct raft_guard_host *host);
+
+/* The same; node i finds @loaded[i - 1] entries of number 1 in its log when it starts. */
+void mem_init_loaded(struct mem_cluster *cluster,
+                     unsigned count,
+                     unsigned guarded,
+                     const struct raft_guard_host *host,
+                     const unsigned loaded[MEM_NODES_MAX]);
 void mem_release(struct mem_cluster *cluster);
 
 struct mem_node *mem_node(struct mem_cluster *cluster, raft_id id);

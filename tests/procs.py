@@ -63,9 +63,10 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, nodes=1, build="build", directory=None, options=None, tls=False):
+    def __init__(self, nodes=1, build="build", directory=None, options=None, name="test", tls=False):
         """@options: more keys for every node's configuration file. @tls: certificates are made, and
         netlock() and spawn() use that of the client "tester"."""
+        self.name = name
         self.build = os.path.abspath(build)
         self._is_temporary = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="netlock-test-")
@@ -87,7 +88,7 @@ class Cluster:
         if not tls:
             return {}
         if node.number == 1:
-            self._certify("init", "test")
+            self._certify("init", self.name)
         self._certify("node", str(node.number), HOST)
         return {"tls-ca": self.file("ca.pem"), "tls-cert": self.file(f"node{node.number}.pem"),
                 "tls-key": self.file(f"node{node.number}.key")}
@@ -102,7 +103,7 @@ class Cluster:
                 "--tls-key", self.file(f"{name}.key")]
 
     def _write_config(self, node, options):
-        lines = [f"node-id = {node.number}", "cluster = test", f"data-dir = {node.data}",
+        lines = [f"node-id = {node.number}", f"cluster = {self.name}", f"data-dir = {node.data}",
                  f"listen = {node.client.address}", f"peer-listen = {node.peer.address}"]
         lines += [f"member = {n.number} {n.peer.address} {n.client.address}"
                   for n in self._nodes.values()]
@@ -171,6 +172,12 @@ class Cluster:
 
     def is_running(self, number):
         return self._nodes[number].is_running()
+
+    def config(self, number):
+        return self._nodes[number].config
+
+    def data(self, number):
+        return self._nodes[number].data
 
     def keep(self):
         """Leave the directory with logs and data behind."""

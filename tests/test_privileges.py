@@ -132,7 +132,7 @@ def keys_of_root_are_read_before_and_again_where_files_allow():
         assert_gave_all_away(cluster)
         after = len(cluster.log_text(1))
         cluster.hangup(1)
-        wait_log(cluster, "certificates-kept", after)
+        wait_log(cluster, "reload-refused", after)
         assert "node1.key: Permission denied" in cluster.log_text(1)[after:]
         assert cluster.netlock("run", "job", "--", "true").returncode == 0
 
@@ -140,7 +140,7 @@ def keys_of_root_are_read_before_and_again_where_files_allow():
         os.chown(cluster.file("node1.key"), user.pw_uid, user.pw_gid)
         after = len(cluster.log_text(1))
         cluster.hangup(1)
-        wait_log(cluster, "certificates-reloaded", after)
+        wait_log(cluster, "reloaded", after)
         assert cluster.netlock("run", "job", "--", "true").returncode == 0
 
 

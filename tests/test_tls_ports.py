@@ -288,7 +288,7 @@ def certificates_are_replaced_while_clients_stay():
             cluster._certify("node", "1", "127.0.0.1")
             assert serial(cluster) == first
             cluster.hangup(1)
-            wait_log(cluster, "certificates-reloaded", after)
+            wait_log(cluster, "reloaded", after)
             second = serial(cluster)
             assert second != first
 
@@ -298,7 +298,7 @@ def certificates_are_replaced_while_clients_stay():
                     file.write(text)
                 after = len(cluster.log_text(1))
                 cluster.hangup(1)
-                wait_log(cluster, "certificates-kept", after)
+                wait_log(cluster, "reload-refused", after)
                 assert "no certificate in PEM form" in cluster.log_text(1)[after:]
                 assert serial(cluster) == second
             # The innocent's connection is the first one still: it never said Hello again.

@@ -1,0 +1,12 @@
+/* offline.h - what netlockd does instead of running a node: `netlockd VERB ...`. Each prints
+ * what it found or did, and returns an exit status. */
+#ifndef NETLOCK_OFFLINE_H
+#define NETLOCK_OFFLINE_H
+
+enum { OFFLINE_OK = 0, OFFLINE_REFUSED = 2 };
+
+/* netlockd restore FILE [--tokens-from N] [--check] [OPTIONS of netlockd]: make the node's
+ * data directory out of a backup; with --check only look at the file. argv[0] is the verb. */
+int offline_restore(int argc, char **argv);
+
+#endif
