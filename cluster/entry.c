@@ -8,9 +8,6 @@
 #include "log.pb-c.h"
 
 enum {
-    FRAME_MAGIC = 0x4e454c4e, /* "NLEN" */
-    FRAME_VERSION = 1,
-
     AT_MAGIC = 0,
     AT_VERSION = 4,
     AT_CHECKSUM = 8,
@@ -92,8 +89,8 @@ void entry_writer_close(struct entry_writer *writer,
     while (len % PADDING != 0) {
         data[len++] = 0;
     }
-    durable_put_u32(data + AT_MAGIC, FRAME_MAGIC);
-    durable_put_u32(data + AT_VERSION, FRAME_VERSION);
+    durable_put_u32(data + AT_MAGIC, ENTRY_MAGIC);
+    durable_put_u32(data + AT_VERSION, ENTRY_FRAME_VERSION);
     durable_put_u32(data + AT_COMMANDS_BYTES, (uint32_t)commands_bytes);
     durable_put_u32(data + AT_FIELDS_BYTES, (uint32_t)fields_bytes);
     durable_put_u64(data + AT_CHECKSUM,
@@ -117,10 +114,10 @@ void entry_writer_release(struct entry_writer *writer)
 
 static const char *check_frame(const uint8_t *data, size_t len)
 {
-    if (len < ENTRY_FRAME_BYTES || durable_get_u32(data + AT_MAGIC) != FRAME_MAGIC) {
+    if (len < ENTRY_FRAME_BYTES || durable_get_u32(data + AT_MAGIC) != ENTRY_MAGIC) {
         return "it is not an entry of this service";
     }
-    if (durable_get_u32(data + AT_VERSION) != FRAME_VERSION) {
+    if (durable_get_u32(data + AT_VERSION) != ENTRY_FRAME_VERSION) {
         return "it comes from a newer version";
     }
     if (durable_get_u64(data + AT_CHECKSUM) !=

@@ -34,6 +34,8 @@
 #include "fsm.h"
 
 enum {
+    ENTRY_MAGIC = 0x4e454c4e, /* "NLEN" */
+    ENTRY_FRAME_VERSION = 1,
     ENTRY_FORMAT = 1,
     ENTRY_FRAME_BYTES = 24,
     /* What an entry needs beside its commands: frame, other fields, padding. */

@@ -343,6 +343,7 @@ void raft_guard_install(struct raft_guard *guard,
     guard->raft = raft;
     guard->host = *host;
     guard->recv = NULL;
+    guard->peers = (struct raft_guard_peer){.leader = 0};
     guard->snapshots_storing = 0;
     guard->answers_earlier_term = false;
     guard->loaded_term = 0;

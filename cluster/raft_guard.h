@@ -26,6 +26,7 @@
  *   B10 a snapshot that is sent with the term of the one before, or in the name of an earlier leader
  *   B11 entries that are freed while they are being sent
  *   B12 a new leader whose first entry is refused: it forgets no request when it steps down
+ *   B13 a message that contradicts what is known, taken for certain not to come
  *   B14 a follower whose snapshot is newer than the leader's, and is not taken for that */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
@@ -38,6 +39,8 @@
 #include <stdint.h>
 
 #include <raft.h>
+
+#include "raft_guard_peer.h"
 
 enum {
     RAFT_GUARD_ENTRY_BYTES_MAX = 1048576,
@@ -53,6 +56,9 @@ struct raft_guard_host {
     /* Going on is not safe, @what says why. Must not return. May be called from inside
      * libraft. */
     void (*fatal)(void *arg, const char *what);
+    /* B13: @peer has sent what cannot be true; libraft has not seen it. NULL: not wanted. May be
+     * called from inside libraft's I/O. */
+    void (*refused)(void *arg, raft_id peer, const char *what);
     /* libraft's own messages, level 1 (error) to 5 (trace); NULL: not wanted. */
     void (*trace)(void *arg, int level, const char *message);
 };
@@ -77,6 +83,7 @@ struct raft_guard {
     struct raft *raft;
     struct raft_guard_host host;
     raft_io_recv_cb recv;
+    struct raft_guard_peer peers;
     unsigned snapshots_storing;
     raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
     bool

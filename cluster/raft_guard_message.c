@@ -343,13 +343,23 @@ static void report_no_space(struct raft_request_vote_result *vote)
 
 /* ---- what comes in -------------------------------------------------------------------------- */
 
+/* B13. */
+static bool is_refused(struct raft_guard *guard, const struct raft_message *message)
+{
+    const char *wrong = raft_guard_contradiction(&guard->peers, guard->raft, message);
+
+    if (wrong != NULL && guard->host.refused != NULL) {
+        guard->host.refused(guard->host.arg, message->server_id, wrong);
+    }
+    return wrong != NULL;
+}
+
 void raft_guard_recv(struct raft_io *io, struct raft_message *message)
 {
     struct raft_guard *guard = raft_guard_of(io);
 
-    if (must_drop(guard, message)) {
-        raft_configuration_close(&message->install_snapshot.conf);
-        raft_free(message->install_snapshot.data.base);
+    if (is_refused(guard, message) || must_drop(guard, message)) {
+        raft_guard_release(message);
         return;
     }
     if (message->type == RAFT_APPEND_ENTRIES_RESULT) {

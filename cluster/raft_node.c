@@ -185,24 +185,42 @@ static void on_trace(void *arg, int level, const char *message)
     node_log(arg, LOG_DEBUG, "raft: %s", message);
 }
 
+static void on_refused(void *arg, raft_id peer, const char *what)
+{
+    struct raft_node *node = arg;
+
+    transport_refuse(&node->transport, peer, what);
+}
+
 static void on_transport_log(void *arg, int level, const char *message)
 {
     node_log(arg, (enum log_level)level, "%s", message);
 }
 
-static enum transport_membership
-on_membership(void *arg, uint64_t node_id, const char **ret_address)
+static bool find_member(const struct raft_configuration *configuration,
+                        uint64_t node_id,
+                        const char **ret_address)
 {
-    const struct raft_node *node = arg;
-    const struct raft_configuration *configuration = &node->raft.configuration;
-
     for (unsigned i = 0; i < configuration->n; i++) {
         if (configuration->servers[i].id == node_id) {
             *ret_address = configuration->servers[i].address;
-            return TRANSPORT_MEMBER;
+            return true;
         }
     }
-    return configuration->n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
+    return false;
+}
+
+/* A leader that removes itself still has to say when that is committed. */
+static enum transport_membership
+on_membership(void *arg, uint64_t node_id, const char **ret_address)
+{
+    const struct raft *raft = &((const struct raft_node *)arg)->raft;
+
+    if (find_member(&raft->configuration, node_id, ret_address) ||
+        find_member(&raft->configuration_committed, node_id, ret_address)) {
+        return TRANSPORT_MEMBER;
+    }
+    return raft->configuration.n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
 }
 
 /* ---- making a node -------------------------------------------------------------------------- */
@@ -266,7 +284,11 @@ static int init_raft(struct raft_node *node, char *ret_error)
 {
     struct raft_guard *guard = &node->guard;
     struct raft_guard_host host = {
-        .arg = node, .fatal = on_fatal, .trace = node->config.trace ? on_trace : NULL};
+        .arg = node,
+        .fatal = on_fatal,
+        .refused = on_refused,
+        .trace = node->config.trace ? on_trace : NULL,
+    };
 
     init_transport(node);
     guard->io.version = 1;
@@ -339,6 +361,13 @@ int raft_node_new(struct raft_node **ret,
     init_handles(node);
     *ret = node;
     return 0;
+}
+
+void raft_node_set_tls(struct raft_node *node,
+                       struct tls_context *in,
+                       struct tls_context *out)
+{
+    transport_set_tls(&node->transport, &(struct transport_tls){.in = in, .out = out});
 }
 
 void raft_node_free(struct raft_node *node)

@@ -4,9 +4,6 @@
 #include "snapshot_record.h"
 
 enum {
-    MAGIC = 0x4e534c4e, /* "NLSN" */
-    FORMAT = 1,
-
     AT_MAGIC = 0,
     AT_FORMAT = 4,
     AT_CHECKSUM = 8,
@@ -51,8 +48,8 @@ void snapshot_encode(const struct fsm *fsm,
     while (bytes->len % PADDING != 0) {
         bytes->data[bytes->len++] = 0;
     }
-    durable_put_u32(bytes->data + AT_MAGIC, MAGIC);
-    durable_put_u32(bytes->data + AT_FORMAT, FORMAT);
+    durable_put_u32(bytes->data + AT_MAGIC, SNAPSHOT_MAGIC);
+    durable_put_u32(bytes->data + AT_FORMAT, SNAPSHOT_FORMAT);
     durable_put_u64(bytes->data + AT_COMMANDS_INDEX, commands_index);
     durable_put_u64(bytes->data + AT_RECORDS_COUNT, dump.records_count);
     durable_put_u64(bytes->data + AT_RECORDS_BYTES, records_bytes);
@@ -67,10 +64,10 @@ void snapshot_encode(const struct fsm *fsm,
 
 static const char *check_header(const uint8_t *data, size_t len)
 {
-    if (len < HEADER_BYTES || durable_get_u32(data + AT_MAGIC) != MAGIC) {
+    if (len < HEADER_BYTES || durable_get_u32(data + AT_MAGIC) != SNAPSHOT_MAGIC) {
         return "it is not a snapshot of this service";
     }
-    if (durable_get_u32(data + AT_FORMAT) != FORMAT) {
+    if (durable_get_u32(data + AT_FORMAT) != SNAPSHOT_FORMAT) {
         return "it comes from a newer version";
     }
     if (durable_get_u64(data + AT_CHECKSUM) !=

@@ -22,6 +22,11 @@
 
 #include "fsm.h"
 
+enum {
+    SNAPSHOT_MAGIC = 0x4e534c4e, /* "NLSN" */
+    SNAPSHOT_FORMAT = 1,
+};
+
 /* Encode @fsm. *ret_data comes from raft_malloc() and is the caller's. */
 void snapshot_encode(const struct fsm *fsm,
                      uint64_t commands_index,

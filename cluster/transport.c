@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,40 +54,29 @@ void transport_log_gated(const struct transport *transport,
     gate->suppressed = 0;
 }
 
-/* ---- peers and their sockets ---------------------------------------------------------------- */
+/* ---- peers and their connections ------------------------------------------------------------ */
 
-static bool socket_open(const struct transport_socket *socket)
+static unsigned count_taps(const struct transport *transport,
+                           uint64_t node_id,
+                           enum peer_direction direction)
 {
-    uint64_t cookie = 0;
-    socklen_t len = sizeof cookie;
+    unsigned count = 0;
 
-    return socket->cookie != 0 &&
-           getsockopt(socket->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0 &&
-           cookie == socket->cookie;
+    for (struct peer_tap *tap = transport->taps; tap != NULL; tap = peer_tap_next(tap)) {
+        if (peer_tap_node(tap) == node_id && peer_tap_direction(tap) == direction &&
+            peer_tap_open(tap)) {
+            count++;
+        }
+    }
+    return count;
 }
 
-static struct transport_socket socket_of(uv_stream_t *stream)
+static bool peer_in_use(const struct transport *transport,
+                        const struct transport_peer *peer)
 {
-    struct transport_socket socket = {.cookie = 0};
-    socklen_t len = sizeof socket.cookie;
-
-    if (uv_fileno((uv_handle_t *)stream, &socket.fd) != 0 ||
-        getsockopt(socket.fd, SOL_SOCKET, SO_COOKIE, &socket.cookie, &len) != 0) {
-        socket.cookie = 0;
-    }
-    return socket;
-}
-
-static bool peer_in_use(const struct transport_peer *peer)
-{
-    if (peer->node_id == 0) {
-        return false;
-    }
-    bool in_use = socket_open(&peer->outbound);
-    for (unsigned i = 0; i < TRANSPORT_INBOUND_PER_PEER_MAX; i++) {
-        in_use = in_use || socket_open(&peer->inbound[i]);
-    }
-    return in_use;
+    return count_taps(transport, peer->node_id, PEER_IN) > 0 ||
+           count_taps(transport, peer->node_id, PEER_OUT) > 0 ||
+           peer->shut_until_ms > uv_now(transport->loop);
 }
 
 /* The record of @node_id, if need be in place of one without a connection. NULL if all
@@ -102,7 +90,7 @@ static struct transport_peer *peer_get(struct transport *transport, uint64_t nod
         if (peer->node_id == node_id) {
             return peer;
         }
-        if ((idle == NULL || idle->node_id != 0) && !peer_in_use(peer)) {
+        if ((idle == NULL || idle->node_id != 0) && !peer_in_use(transport, peer)) {
             idle = peer;
         }
     }
@@ -112,32 +100,131 @@ static struct transport_peer *peer_get(struct transport *transport, uint64_t nod
     return idle;
 }
 
-static struct transport_socket *peer_free_inbound(struct transport_peer *peer)
-{
-    for (unsigned i = 0; peer != NULL && i < TRANSPORT_INBOUND_PER_PEER_MAX; i++) {
-        if (!socket_open(&peer->inbound[i])) {
-            return &peer->inbound[i];
-        }
-    }
-    return NULL;
-}
-
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
 {
     const struct transport *transport = face->impl;
 
-    for (unsigned i = 0; i < TRANSPORT_PEERS_MAX; i++) {
-        const struct transport_peer *peer = &transport->peers[i];
-        struct tcp_info info = {.tcpi_state = TCP_CLOSE};
-        socklen_t len = sizeof info;
-
-        if (peer->node_id != node_id || !socket_open(&peer->outbound)) {
-            continue;
+    for (struct peer_tap *tap = transport->taps; tap != NULL; tap = peer_tap_next(tap)) {
+        if (peer_tap_node(tap) == node_id && peer_tap_direction(tap) == PEER_OUT &&
+            peer_tap_established(tap)) {
+            return true;
         }
-        return getsockopt(peer->outbound.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-               info.tcpi_state == TCP_ESTABLISHED;
     }
     return false;
+}
+
+/* ---- taps ----------------------------------------------------------------------------------- */
+
+static bool on_tap_is_member(void *arg, uint64_t node_id)
+{
+    const struct transport *transport = arg;
+    const char *address = NULL;
+
+    return transport->config.membership(transport->config.arg, node_id, &address) !=
+           TRANSPORT_STRANGER;
+}
+
+static void
+tell_refused(struct transport *transport, uint64_t node_id, const char *reason)
+{
+    transport_log_gated(transport, &transport->refused_bytes,
+                        "refused a message of node %" PRIu64
+                        ": %s; its connection is closed",
+                        node_id, reason);
+}
+
+static void peer_shut_out(struct transport *transport, uint64_t node_id)
+{
+    struct transport_peer *peer = peer_get(transport, node_id);
+
+    if (peer != NULL) {
+        peer->shut_until_ms = uv_now(transport->loop) + TRANSPORT_SHUT_MS;
+    }
+}
+
+static void
+on_tap_end(void *arg, struct peer_tap *tap, enum peer_end end, const char *reason)
+{
+    struct transport *transport = arg;
+    const struct transport_config *config = &transport->config;
+    uint64_t node_id = peer_tap_node(tap);
+    enum peer_direction direction = peer_tap_direction(tap);
+
+    if (end == PEER_END_REFUSED) {
+        tell_refused(transport, node_id, reason);
+        peer_shut_out(transport, node_id);
+    } else {
+        transport_log(transport, direction == PEER_OUT && end == PEER_END_LOST,
+                      "the connection %s node %" PRIu64 " has ended: %s",
+                      direction == PEER_OUT ? "to" : "from", node_id, reason);
+    }
+    if (config->connection_ended != NULL) {
+        config->connection_ended(config->arg, node_id, direction, end);
+    }
+}
+
+static void on_tap_closed(void *arg, struct peer_tap *tap)
+{
+    struct transport *transport = arg;
+
+    peer_tap_remove(&transport->taps, tap);
+    transport_closed_one(transport);
+}
+
+int transport_tap(struct transport *transport,
+                  uint64_t node_id,
+                  enum peer_direction direction,
+                  struct peer_socket *socket,
+                  uv_stream_t **ret_stream)
+{
+    struct peer_tap_host host = {
+        .arg = transport,
+        .is_member = on_tap_is_member,
+        .on_end = on_tap_end,
+        .on_closed = on_tap_closed,
+    };
+    struct peer_tap *tap = NULL;
+
+    /* Several handshakes of one peer may have been judged before the first of them ended. */
+    if (direction == PEER_IN &&
+        count_taps(transport, node_id, PEER_IN) >= TRANSPORT_INBOUND_PER_PEER_MAX) {
+        return UV_EBUSY;
+    }
+    int error = peer_tap_new(&tap, transport->loop, socket, node_id, direction, &host,
+                             ret_stream);
+    if (error != 0) {
+        return error;
+    }
+    peer_tap_push(&transport->taps, tap);
+    /* It is counted in transport->open in place of its socket. */
+    return 0;
+}
+
+static void close_tap(struct transport *transport, struct peer_tap *tap)
+{
+    const struct transport_config *config = &transport->config;
+
+    peer_tap_close(tap);
+    if (config->connection_ended != NULL && !transport->closing) {
+        config->connection_ended(config->arg, peer_tap_node(tap), peer_tap_direction(tap),
+                                 PEER_END_REFUSED);
+    }
+}
+
+void transport_refuse(struct raft_uv_transport *face,
+                      uint64_t node_id,
+                      const char *reason)
+{
+    struct transport *transport = face->impl;
+
+    tell_refused(transport, node_id, reason);
+    peer_shut_out(transport, node_id);
+    for (struct peer_tap *tap = transport->taps; tap != NULL; tap = peer_tap_next(tap)) {
+        if (peer_tap_node(tap) == node_id && peer_tap_direction(tap) == PEER_IN &&
+            peer_tap_open(tap)) {
+            close_tap(transport, tap);
+        }
+    }
 }
 
 /* ---- who may connect ------------------------------------------------------------------------ */
@@ -153,9 +240,35 @@ refuse(char *ret_reason, enum handshake_verdict verdict, const char *format, ...
     return verdict;
 }
 
+bool transport_is_certified(const struct transport *transport,
+                            const struct tls_identity *identity,
+                            uint64_t node_id,
+                            char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1])
+{
+    const struct transport_config *config = &transport->config;
+
+    if (identity == NULL || (identity->kind == TLS_NODE && identity->node_id == node_id &&
+                             strcmp(identity->cluster, config->cluster_id) == 0)) {
+        return true;
+    }
+    if (identity->kind == TLS_NODE) {
+        refuse(ret_reason, HANDSHAKE_WRONG_CERTIFICATE,
+               "the certificate is of node %" PRIu64
+               " of cluster %.63s, not of node %" PRIu64 " of %.63s",
+               identity->node_id, identity->cluster, node_id, config->cluster_id);
+    } else {
+        refuse(ret_reason, HANDSHAKE_WRONG_CERTIFICATE,
+               "the certificate is not that of a node: it needs the URI "
+               "netlock://%.63s/node/%" PRIu64,
+               config->cluster_id, node_id);
+    }
+    return false;
+}
+
 enum handshake_verdict
 transport_judge(struct transport *transport,
                 const struct handshake_hello *hello,
+                const struct tls_identity *identity,
                 char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1])
 {
     const struct transport_config *config = &transport->config;
@@ -166,6 +279,9 @@ transport_judge(struct transport *transport,
         return refuse(ret_reason, HANDSHAKE_WRONG_VERSION,
                       "handshake version %" PRIu32 " is not supported, only %d",
                       hello->version, HANDSHAKE_VERSION);
+    }
+    if (!transport_is_certified(transport, identity, hello->from_node, ret_reason)) {
+        return HANDSHAKE_WRONG_CERTIFICATE;
     }
     if (strcmp(hello->cluster_id, config->cluster_id) != 0) {
         return refuse(ret_reason, HANDSHAKE_WRONG_CLUSTER,
@@ -187,7 +303,14 @@ transport_judge(struct transport *transport,
                       "node %" PRIu64 " is not a member of the cluster",
                       hello->from_node);
     }
-    if (peer_free_inbound(peer_get(transport, hello->from_node)) == NULL) {
+    const struct transport_peer *peer = peer_get(transport, hello->from_node);
+    if (peer != NULL && peer->shut_until_ms > uv_now(transport->loop)) {
+        return refuse(ret_reason, HANDSHAKE_SHUT_OUT,
+                      "node %" PRIu64 " sent a message that was refused",
+                      hello->from_node);
+    }
+    if (peer == NULL || count_taps(transport, hello->from_node, PEER_IN) >=
+                            TRANSPORT_INBOUND_PER_PEER_MAX) {
         return refuse(ret_reason, HANDSHAKE_TOO_MANY,
                       "too many connections from node %" PRIu64, hello->from_node);
     }
@@ -202,14 +325,7 @@ void transport_accepted(struct transport *transport,
 {
     const struct transport_config *config = &transport->config;
     const char *address = hello->address;
-    struct transport_socket *slot =
-        peer_free_inbound(peer_get(transport, hello->from_node));
 
-    /* Several handshakes of one peer may have been judged before the first of them ended.
-     */
-    if (slot != NULL) {
-        *slot = socket_of(stream);
-    }
     /* Answers go to the address of the membership: libraft would dial whatever the peer
      * says. */
     if (config->membership(config->arg, hello->from_node, &address) != TRANSPORT_MEMBER) {
@@ -219,15 +335,12 @@ void transport_accepted(struct transport *transport,
     transport->on_accept(transport->face, hello->from_node, address, stream);
 }
 
-void transport_connect_done(struct transport *transport,
-                            uint64_t node_id,
-                            uv_stream_t *stream)
+void transport_connect_done(struct transport *transport, uint64_t node_id)
 {
     struct transport_peer *peer = peer_get(transport, node_id);
 
     transport_log(transport, 1, "connected to node %" PRIu64, node_id);
     if (peer != NULL) {
-        peer->outbound = socket_of(stream);
         peer->unreachable = false;
     }
 }
@@ -405,6 +518,9 @@ static void transport_on_close(struct raft_uv_transport *face,
         uv_close((uv_handle_t *)&transport->listeners[i], on_listener_closed);
     }
     transport_links_cancel(transport);
+    for (struct peer_tap *tap = transport->taps; tap != NULL; tap = peer_tap_next(tap)) {
+        peer_tap_close(tap);
+    }
     if (transport->open == 0) {
         on_closed(face);
     }
@@ -430,13 +546,25 @@ void transport_init(struct raft_uv_transport *face,
     };
 }
 
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls)
+{
+    struct transport *transport = face->impl;
+
+    assert((tls->in == NULL) == (tls->out == NULL));
+    tls_context_free(transport->tls.in);
+    tls_context_free(transport->tls.out);
+    transport->tls = *tls;
+}
+
 void transport_release(struct raft_uv_transport *face)
 {
     struct transport *transport = face->impl;
 
-    assert(transport->open == 0 && transport->links == NULL);
+    assert(transport->open == 0 && transport->links == NULL && transport->taps == NULL);
     free((void *)(uintptr_t)transport->config.cluster_id);
     free((void *)(uintptr_t)transport->config.listen_address);
+    tls_context_free(transport->tls.in);
+    tls_context_free(transport->tls.out);
     free(transport->address);
     free(transport->listeners);
     free(transport);

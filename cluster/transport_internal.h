@@ -3,23 +3,17 @@
 #ifndef NETLOCK_TRANSPORT_INTERNAL_H
 #define NETLOCK_TRANSPORT_INTERNAL_H
 
+#include "peer_socket.h"
+#include "peer_tap.h"
 #include "transport.h"
 #include "transport_handshake.h"
 
 enum { TRANSPORT_LOOKUPS_MAX = 16 };
 
-/* A socket that libraft owns. It closes it without telling us; the cookie, which the
- * kernel gives to one socket only, says whether the descriptor still is that socket. */
-struct transport_socket {
-    int fd;
-    uint64_t cookie; /* 0: none */
-};
-
 struct transport_peer {
-    uint64_t node_id; /* 0: this slot is free */
-    struct transport_socket outbound;
-    struct transport_socket inbound[TRANSPORT_INBOUND_PER_PEER_MAX];
-    bool unreachable; /* and that has been logged */
+    uint64_t node_id;       /* 0: this slot is free */
+    bool unreachable;       /* and that has been logged */
+    uint64_t shut_until_ms; /* it said what was refused */
 };
 
 /* What is logged at most once per TRANSPORT_LOG_INTERVAL_MS. */
@@ -33,6 +27,7 @@ struct transport {
     uv_loop_t *loop;
     struct transport_config config; /* texts are ours */
     char *address;                  /* our own, as peers dial it */
+    struct transport_tls tls;
 
     uv_tcp_t *listeners;
     unsigned listeners_count;
@@ -42,13 +37,16 @@ struct transport {
     struct transport_link *links; /* connections in the making */
     unsigned handshakes_count;    /* the inbound ones of them */
     unsigned lookups_count; /* in the thread pool, also those that no link waits for */
+    struct peer_tap *taps;  /* connections that libraft has */
     struct transport_peer peers[TRANSPORT_PEERS_MAX];
     struct transport_log_gate refused_us[HANDSHAKE_VERDICTS_COUNT];
     struct transport_log_gate refused_them[HANDSHAKE_VERDICTS_COUNT];
     struct transport_log_gate garbage;
+    struct transport_log_gate refused_bytes;
     struct transport_log_gate crowded;
 
-    unsigned open; /* listeners, links, sockets and lookups whose end we must still see */
+    unsigned
+        open; /* listeners, links, sockets, taps and lookups whose end we must still see */
     bool closing;
     raft_uv_transport_close_cb on_closed;
 };
@@ -65,19 +63,33 @@ transport_log_gated(const struct transport *transport,
                     const char *format,
                     ...);
 
-/* What to answer to @hello, and, if it is not welcome, why. */
+/* Whether the certificate is that of @node_id of our cluster; without TLS, it is. */
+bool transport_is_certified(const struct transport *transport,
+                            const struct tls_identity *identity,
+                            uint64_t node_id,
+                            char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1]);
+
+/* What to answer to @hello from who has proved to be @identity (NULL without TLS), and, if it is not
+ * welcome, why. */
 enum handshake_verdict
 transport_judge(struct transport *transport,
                 const struct handshake_hello *hello,
+                const struct tls_identity *identity,
                 char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1]);
 
-/* The handshake is done: @stream belongs to libraft. */
+/* The handshake is done: @socket goes to a tap. Returns 0 and the stream that libraft gets, or a negative
+ * errno: then the socket is as it was. */
+int transport_tap(struct transport *transport,
+                  uint64_t node_id,
+                  enum peer_direction direction,
+                  struct peer_socket *socket,
+                  uv_stream_t **ret_stream);
+
+/* @stream belongs to libraft. */
 void transport_accepted(struct transport *transport,
                         const struct handshake_hello *hello,
                         uv_stream_t *stream);
-void transport_connect_done(struct transport *transport,
-                            uint64_t node_id,
-                            uv_stream_t *stream);
+void transport_connect_done(struct transport *transport, uint64_t node_id);
 
 /* Log it, unless it has been since the peer was last connected. */
 void transport_connect_failed(struct transport *transport,

@@ -1,48 +1,32 @@
 /* One connection in the making, in either direction:
  *
- *     out: LOOKUP -> CONNECT -> WAIT_REPLY -> done      in: WAIT_HELLO -> ANSWER -> done
+ *     out: LOOKUP -> CONNECT -> SECURE -> WAIT_REPLY -> done
+ *     in:                       SECURE -> WAIT_HELLO -> ANSWER -> done
  *
  * A stage ends by starting the next one, by link_deliver() or by link_fail(); nothing
  * else ends a link. The link owns its timer and ends in the timer's close callback. The
  * socket and the lookup are allocations of their own, because they may outlive the link:
- * libraft takes the socket, and a lookup cannot be stopped once a thread runs it. */
+ * a tap takes the socket, and a lookup cannot be stopped once a thread runs it. */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "memory.h"
 #include "peer_address.h"
 #include "transport_internal.h"
 #include "transport_lookup.h"
 
-enum {
-    KEEPALIVE_IDLE_S = 1,
-    KEEPALIVE_INTERVAL_S = 1,
-    KEEPALIVE_PROBES = 3,
-};
-
 enum link_stage {
     LINK_LOOKUP,
     LINK_CONNECT,
+    LINK_SECURE, /* the handshake of TLS, if there is one */
     LINK_WAIT_REPLY,
     LINK_WAIT_HELLO,
     LINK_ANSWER,
     LINK_ENDED,
-};
-
-struct link_socket {
-    uv_tcp_t tcp; /* first: libraft frees the stream that it was given */
-    uv_connect_t connect;
-    uv_write_t write;
-    struct transport *transport;
-    struct transport_link *link; /* NULL: given up */
-    uint8_t out[HANDSHAKE_BYTES_MAX];
 };
 
 struct transport_link {
@@ -50,7 +34,7 @@ struct transport_link {
     struct transport_link *prev, *next;
     enum link_stage stage;
     uv_timer_t timer; /* bounds the stage */
-    struct link_socket *socket;
+    struct peer_socket *socket;
 
     /* Outbound. */
     struct raft_uv_connect *request; /* NULL: inbound */
@@ -64,6 +48,7 @@ struct transport_link {
     uint8_t in[HANDSHAKE_BYTES_MAX];
     size_t in_len;
     size_t in_wanted;
+    uint8_t out[HANDSHAKE_BYTES_MAX];
     bool written;
     struct handshake_hello hello;
     struct handshake_reply reply;
@@ -100,20 +85,15 @@ static void link_set_deadline(struct transport_link *link, uint32_t timeout_ms)
     (void)error;
 }
 
-static void socket_on_closed(uv_handle_t *handle)
+static void on_socket_closed(void *arg)
 {
-    struct link_socket *socket = handle->data;
-    struct transport *transport = socket->transport;
-
-    raft_free(socket);
-    transport_closed_one(transport);
+    transport_closed_one(arg);
 }
 
 static void link_drop_socket(struct transport_link *link)
 {
     if (link->socket != NULL) {
-        link->socket->link = NULL;
-        uv_close((uv_handle_t *)&link->socket->tcp, socket_on_closed);
+        peer_socket_close(link->socket, on_socket_closed, link->transport);
         link->socket = NULL;
     }
 }
@@ -165,35 +145,29 @@ static void link_fail(struct transport_link *link, const char *reason)
     link_end(link);
 }
 
-/* Take the socket out of the link, for libraft. */
-static uv_stream_t *link_give_socket(struct transport_link *link)
-{
-    struct link_socket *socket = link->socket;
-
-    uv_read_stop((uv_stream_t *)&socket->tcp);
-    link->socket = NULL;
-    socket->link = NULL;
-    /* Not the last: the link itself is still open. */
-    transport_closed_one(link->transport);
-    return (uv_stream_t *)&socket->tcp;
-}
-
+/* The socket goes to a tap, and the stream behind it to libraft. */
 static void link_deliver(struct transport_link *link)
 {
     struct transport *transport = link->transport;
-    uv_stream_t *stream = link_give_socket(link);
     struct raft_uv_connect *request = link->request;
+    struct handshake_hello hello = link->hello;
+    uint64_t node_id = request == NULL ? hello.from_node : link->node_id;
+    uv_stream_t *stream = NULL;
 
+    int error = transport_tap(transport, node_id, request == NULL ? PEER_IN : PEER_OUT,
+                              link->socket, &stream);
+    if (error != 0) {
+        link_fail(link, uv_strerror(error));
+        return;
+    }
+    link->socket = NULL;
+    link_end(link);
     if (request == NULL) {
-        struct handshake_hello hello = link->hello;
-        link_end(link);
         transport_accepted(transport, &hello, stream);
         return;
     }
-    uint64_t node_id = link->node_id;
-    link_end(link);
     link->request = NULL; /* answered here, not at the end of the link */
-    transport_connect_done(transport, node_id, stream);
+    transport_connect_done(transport, node_id);
     request->cb(request, stream, 0);
 }
 
@@ -213,15 +187,16 @@ static void on_deadline(uv_timer_t *timer)
             link_fail(link, "no answer to the connect");
         }
         break;
+    case LINK_SECURE:
     case LINK_WAIT_REPLY:
-        link_fail(link, "connected, but no answer to the handshake");
-        break;
     case LINK_WAIT_HELLO:
     case LINK_ANSWER:
-        transport_log_gated(
-            link->transport, &link->transport->garbage,
-            "a connection to the peer port sent no complete handshake in time: closed");
-        link_fail(link, "");
+        if (link->request == NULL) {
+            transport_log_gated(link->transport, &link->transport->garbage,
+                                "a connection to the peer port sent no complete "
+                                "handshake in time: closed");
+        }
+        link_fail(link, "connected, but no answer to the handshake");
         break;
     case LINK_ENDED:
         break;
@@ -238,90 +213,44 @@ void transport_links_cancel(struct transport *transport)
     }
 }
 
-/* ---- sockets -------------------------------------------------------------------------------- */
-
-static void link_new_socket(struct transport_link *link)
-{
-    struct link_socket *socket = raft_calloc(1, sizeof *socket);
-
-    if (socket == NULL) {
-        abort();
-    }
-    int error = uv_tcp_init(link->transport->loop, &socket->tcp);
-    assert(error == 0);
-    (void)error;
-    socket->tcp.data = socket;
-    socket->connect.data = socket;
-    socket->write.data = socket;
-    socket->transport = link->transport;
-    socket->link = link;
-    link->socket = socket;
-    link->transport->open++;
-}
-
-/* A dead peer must be noticed by both ends: by the writer, whose bytes are not
- * acknowledged, and by the reader, who only has keepalive. An option that the kernel does
- * not take is no reason to stay apart. */
-static void socket_set_options(struct link_socket *socket,
-                               const struct transport_config *config)
-{
-    unsigned user_timeout_ms = config->user_timeout_ms;
-    int interval_s = KEEPALIVE_INTERVAL_S;
-    int probes = KEEPALIVE_PROBES;
-    int fd;
-
-    uv_tcp_nodelay(&socket->tcp, 1);
-    uv_tcp_keepalive(&socket->tcp, 1, KEEPALIVE_IDLE_S);
-    if (uv_fileno((uv_handle_t *)&socket->tcp, &fd) == 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
-                   sizeof user_timeout_ms);
-    }
-}
-
 /* ---- handshake, both directions ------------------------------------------------------------- */
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+static void *on_room(void *arg, size_t *ret_len)
 {
-    struct link_socket *socket = handle->data;
-    struct transport_link *link = socket->link;
+    struct transport_link *link = arg;
 
-    (void)suggested;
     /* Exactly what the handshake still needs: the bytes behind it are libraft's. */
-    buf->base = (char *)link->in + link->in_len;
-    buf->len = link->in_wanted - link->in_len;
+    *ret_len = link->in_wanted - link->in_len;
+    return link->in + link->in_len;
 }
 
 static void answer_hello(struct transport_link *link);
+static void say_hello(struct transport_link *link);
 static void take_reply(struct transport_link *link);
 
-static void on_handshake_error(struct transport_link *link, const char *what)
+static void
+on_handshake_error(struct transport_link *link, const char *what, const char *why)
 {
     if (link->request == NULL) {
         transport_log_gated(link->transport, &link->transport->garbage,
-                            "a connection to the peer port %s: closed", what);
+                            "a connection to the peer port %s: %s", what, why);
     }
-    link_fail(link, what);
+    link_fail(link, why);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+/* What a peer says first when it wants TLS. */
+static bool is_tls(const struct transport_link *link)
 {
-    struct link_socket *socket = stream->data;
-    struct transport_link *link = socket->link;
+    enum { TLS_HANDSHAKE = 22 };
 
-    (void)buf;
-    if (nread == 0) {
-        return;
-    }
-    if (nread < 0) {
-        on_handshake_error(
-            link, nread == UV_EOF
-                      ? "was closed by the other side before the end of the handshake"
-                      : uv_strerror((int)nread));
-        return;
-    }
-    link->in_len += (size_t)nread;
+    return link->in_len > 0 && link->in[0] == TLS_HANDSHAKE;
+}
+
+static void on_read(void *arg, size_t len)
+{
+    struct transport_link *link = arg;
+
+    link->in_len += len;
     int whole = link->stage == LINK_WAIT_HELLO
                     ? handshake_hello_parse(link->in, link->in_len, &link->hello)
                     : handshake_reply_parse(link->in, link->in_len, &link->reply);
@@ -329,14 +258,16 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
         return;
     }
     if (whole < 0) {
-        on_handshake_error(link, "does not speak the peer protocol");
+        on_handshake_error(link, "does not speak the peer protocol",
+                           is_tls(link) ? "it speaks TLS, and this node does not"
+                                        : "closed");
         return;
     }
     link->in_wanted = (size_t)whole;
     if (link->in_len < link->in_wanted) {
         return;
     }
-    uv_read_stop(stream);
+    peer_socket_pause(link->socket);
     if (link->stage == LINK_WAIT_HELLO) {
         answer_hello(link);
     } else {
@@ -344,18 +275,25 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
 }
 
-static void on_written(uv_write_t *write, int status)
+static void on_end(void *arg, int error)
 {
-    struct link_socket *socket = write->data;
-    struct transport_link *link = socket->link;
+    struct transport_link *link = arg;
+    const char *why = peer_socket_why(link->socket, error);
 
-    if (link == NULL) {
-        return;
+    if (link->stage == LINK_CONNECT && link->target_next < link->targets.count) {
+        link_drop_socket(link);
+        connect_next(link);
+    } else if (link->stage == LINK_CONNECT) {
+        link_fail(link, why);
+    } else {
+        on_handshake_error(link, "ended before the end of the handshake", why);
     }
-    if (status != 0) {
-        link_fail(link, uv_strerror(status));
-        return;
-    }
+}
+
+static void on_written(void *arg)
+{
+    struct transport_link *link = arg;
+
     link->written = true;
     if (link->stage != LINK_ANSWER) {
         return;
@@ -367,27 +305,84 @@ static void on_written(uv_write_t *write, int status)
     }
 }
 
-/* Start the handshake on a connected socket: say @out_len bytes of socket->out, if any,
- * and wait for the other side. Encryption will be a stage before this one. */
-static void
-handshake_start(struct transport_link *link, enum link_stage stage, size_t out_len)
+/* Say the first @len bytes of link->out. */
+static void link_say(struct transport_link *link, size_t len)
 {
-    struct link_socket *socket = link->socket;
-    uv_stream_t *stream = (uv_stream_t *)&socket->tcp;
-    uv_buf_t buf = uv_buf_init((char *)socket->out, (unsigned)out_len);
+    int status = peer_socket_write(link->socket, link->out, len);
 
-    socket_set_options(socket, &link->transport->config);
+    if (status == 0) {
+        on_written(link);
+    } else if (status < 0) {
+        link_fail(link, uv_strerror(status));
+    }
+}
+
+/* Start the handshake on a connected socket: wait for the other side. */
+static void handshake_start(struct transport_link *link, enum link_stage stage)
+{
     link->stage = stage;
     link->in_wanted = stage == LINK_WAIT_HELLO ? HANDSHAKE_HELLO_HEAD_BYTES
                                                : HANDSHAKE_REPLY_HEAD_BYTES;
     link_set_deadline(link, link->transport->config.handshake_timeout_ms);
-    int error = uv_read_start(stream, on_alloc, on_read);
-    if (error == 0 && out_len > 0) {
-        error = uv_write(&socket->write, stream, &buf, 1, on_written);
-    }
+    int error = peer_socket_read(link->socket);
     if (error != 0) {
         link_fail(link, uv_strerror(error));
+    } else if (stage == LINK_WAIT_REPLY) {
+        say_hello(link);
     }
+}
+
+static void on_connected(void *arg)
+{
+    struct transport_link *link = arg;
+    struct transport *transport = link->transport;
+
+    link->stage = LINK_SECURE;
+    link_set_deadline(link, transport->config.handshake_timeout_ms);
+    /* Accepted nevertheless, so that the backlog does not fill up with them. */
+    if (link->request == NULL && transport->handshakes_count > TRANSPORT_HANDSHAKES_MAX) {
+        transport_log_gated(
+            transport, &transport->crowded,
+            "more than %d connections to the peer port are in handshake: closed one",
+            TRANSPORT_HANDSHAKES_MAX);
+        link_fail(link, "");
+    }
+}
+
+static void on_open(void *arg)
+{
+    struct transport_link *link = arg;
+    char reason[HANDSHAKE_TEXT_BYTES_MAX + 1];
+
+    if (link->request == NULL) {
+        handshake_start(link, LINK_WAIT_HELLO);
+    } else if (transport_is_certified(link->transport, peer_socket_identity(link->socket),
+                                      link->node_id, reason)) {
+        handshake_start(link, LINK_WAIT_REPLY);
+    } else {
+        link_fail(link, reason);
+    }
+}
+
+static void link_new_socket(struct transport_link *link)
+{
+    struct transport *transport = link->transport;
+    struct peer_socket_options options = {
+        .user_timeout_ms = transport->config.user_timeout_ms,
+        .tls = link->request == NULL ? transport->tls.in : transport->tls.out,
+    };
+    struct peer_socket_user user = {
+        .arg = link,
+        .on_connected = on_connected,
+        .on_open = on_open,
+        .on_room = on_room,
+        .on_read = on_read,
+        .on_written = on_written,
+        .on_end = on_end,
+    };
+
+    link->socket = peer_socket_new(transport->loop, &options, &user);
+    transport->open++;
 }
 
 /* ---- inbound -------------------------------------------------------------------------------- */
@@ -395,13 +390,12 @@ handshake_start(struct transport_link *link, enum link_stage stage, size_t out_l
 static void answer_hello(struct transport_link *link)
 {
     struct transport *transport = link->transport;
-    struct link_socket *socket = link->socket;
     struct handshake_reply *reply = &link->reply;
 
     *reply = (struct handshake_reply){.version = HANDSHAKE_VERSION,
                                       .from_node = transport->config.node_id};
-    enum handshake_verdict verdict =
-        transport_judge(transport, &link->hello, reply->reason);
+    enum handshake_verdict verdict = transport_judge(
+        transport, &link->hello, peer_socket_identity(link->socket), reply->reason);
     reply->verdict = verdict;
     if (verdict != HANDSHAKE_WELCOME) {
         transport_log_gated(transport, &transport->refused_them[verdict],
@@ -409,36 +403,19 @@ static void answer_hello(struct transport_link *link)
                             link->hello.from_node, link->hello.address, reply->reason);
     }
     link->stage = LINK_ANSWER;
-    uv_buf_t buf = uv_buf_init((char *)socket->out,
-                               (unsigned)handshake_reply_format(reply, socket->out));
-    int error =
-        uv_write(&socket->write, (uv_stream_t *)&socket->tcp, &buf, 1, on_written);
-    if (error != 0) {
-        link_fail(link, uv_strerror(error));
-    }
+    link_say(link, handshake_reply_format(reply, link->out));
 }
 
 void transport_link_accept(struct transport *transport, uv_stream_t *listener)
 {
-    struct transport_link *link = link_new(transport, LINK_WAIT_HELLO);
+    struct transport_link *link = link_new(transport, LINK_SECURE);
 
     transport->handshakes_count++;
     link_new_socket(link);
-    int error = uv_accept(listener, (uv_stream_t *)&link->socket->tcp);
+    int error = peer_socket_accept(link->socket, listener);
     if (error != 0) {
         link_fail(link, uv_strerror(error));
-        return;
     }
-    /* Accepted nevertheless, so that the backlog does not fill up with them. */
-    if (transport->handshakes_count > TRANSPORT_HANDSHAKES_MAX) {
-        transport_log_gated(
-            transport, &transport->crowded,
-            "more than %d connections to the peer port are in handshake: closed one",
-            TRANSPORT_HANDSHAKES_MAX);
-        link_fail(link, "");
-        return;
-    }
-    handshake_start(link, LINK_WAIT_HELLO, 0);
 }
 
 /* ---- outbound ------------------------------------------------------------------------------- */
@@ -460,9 +437,7 @@ static void take_reply(struct transport_link *link)
         link_fail(link, "another node answers there");
         return;
     }
-    /* The answer to bytes whose write has not been reported yet. libuv reports it before
-     * it reads again, so this cannot be seen; but a request must not be handed on while
-     * it is in use. */
+    /* The socket must not be handed on while a write is under way. */
     if (!link->written) {
         link_fail(link, "an answer came before the question was sent");
         return;
@@ -470,33 +445,19 @@ static void take_reply(struct transport_link *link)
     link_deliver(link);
 }
 
-static void on_connected(uv_connect_t *connect, int status)
+static void say_hello(struct transport_link *link)
 {
-    struct link_socket *socket = connect->data;
-    struct transport_link *link = socket->link;
-
-    if (link == NULL) {
-        return;
-    }
-    if (status != 0) {
-        link_drop_socket(link);
-        if (link->target_next < link->targets.count) {
-            connect_next(link);
-        } else {
-            link_fail(link, uv_strerror(status));
-        }
-        return;
-    }
     struct transport *transport = link->transport;
     struct handshake_hello hello = {
         .version = HANDSHAKE_VERSION,
         .from_node = transport->config.node_id,
         .to_node = link->node_id,
     };
+
     snprintf(hello.cluster_id, sizeof hello.cluster_id, "%s",
              transport->config.cluster_id);
     snprintf(hello.address, sizeof hello.address, "%s", transport->address);
-    handshake_start(link, LINK_WAIT_REPLY, handshake_hello_format(&hello, socket->out));
+    link_say(link, handshake_hello_format(&hello, link->out));
 }
 
 static void connect_next(struct transport_link *link)
@@ -507,8 +468,7 @@ static void connect_next(struct transport_link *link)
     link->stage = LINK_CONNECT;
     link_new_socket(link);
     link_set_deadline(link, link->transport->config.connect_timeout_ms);
-    int error =
-        uv_tcp_connect(&link->socket->connect, &link->socket->tcp, target, on_connected);
+    int error = peer_socket_connect(link->socket, target);
     if (error != 0) {
         link_fail(link, uv_strerror(error));
     }

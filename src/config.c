@@ -175,8 +175,7 @@ static bool is_loopback(const char *host)
 static int check_listen(struct config *config,
                         struct config_source *source,
                         const char *key,
-                        const char *text,
-                        bool encrypted)
+                        const char *text)
 {
     struct peer_address parsed;
 
@@ -185,14 +184,14 @@ static int check_listen(struct config *config,
             source, "%s: \"%.80s\" is not HOST:PORT (or [v6]:PORT), port 0 to 65535", key,
             text);
     }
-    if (!is_loopback(parsed.host) && !encrypted && !config->insecure_listen) {
+    if (!is_loopback(parsed.host) && !config_has_tls(config) &&
+        !config->insecure_listen) {
         return config_fail(
             source,
             "%s: %.80s is reachable from other machines and the protocol is not "
-            "encrypted; %s on a network that you trust say insecure-listen = yes",
-            key, text,
-            config_has_tls(config) ? "tls-cert does not help here;"
-                                   : "set tls-ca, tls-cert and tls-key, or");
+            "encrypted; set tls-ca, tls-cert and tls-key, or on a network that you trust "
+            "say insecure-listen = yes",
+            key, text);
     }
     return 0;
 }
@@ -295,11 +294,10 @@ static int finish(struct config *config, const char *file, char *ret_error)
         rv = check_tokens(config, &source);
     }
     if (rv == 0) {
-        rv = check_listen(config, &source, "listen", config->listen,
-                          config_has_tls(config));
+        rv = check_listen(config, &source, "listen", config->listen);
     }
     if (rv == 0) {
-        rv = check_listen(config, &source, "peer-listen", config->peer_listen, false);
+        rv = check_listen(config, &source, "peer-listen", config->peer_listen);
     }
     if (rv == 0 && config->advertise[0] != '\0' &&
         peer_address_parse(config->advertise, &parsed) != 0) {

@@ -67,12 +67,10 @@ static void warn(const struct daemon *daemon)
 {
     const struct config *config = &daemon->config;
 
-    if (config->insecure_listen) {
+    if (config->insecure_listen && !config_has_tls(config)) {
         log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "insecure-listen",
-                  "text=\"%s neither encrypted nor authenticated: whoever reaches %s can "
-                  "take and break every lock\"",
-                  config_has_tls(config) ? "nodes are" : "clients and nodes are",
-                  config_has_tls(config) ? "the peer port" : "these ports");
+                  "text=\"clients and nodes are neither encrypted nor authenticated: "
+                  "whoever reaches these ports can take and break every lock\"");
     }
     if (geteuid() == 0 && config->user[0] == '\0') {
         log_event(

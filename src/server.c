@@ -257,8 +257,10 @@ static int open_node(struct server *server, char *ret_error)
     int rv = raft_node_new(&server->node, server->loop, &node_config, &host, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return rv;
     }
-    return rv;
+    secure_node(server);
+    return 0;
 }
 
 static void init_requests(struct server *server)
@@ -278,39 +280,6 @@ static void init_requests(struct server *server)
     server->conn_host.frame_timeout_ms = config->frame_timeout_ms;
     server->liveness = liveness_new(random_seed());
     server->waitings.hash_seed = random_seed();
-}
-
-/* Who showed a token that is no longer there has to go. */
-static void close_sessions_unnamed(struct server *server)
-{
-    struct session *session, *next;
-
-    DL_FOREACH_SAFE(server->sessions, session, next)
-    {
-        if (session->by_token &&
-            !tokens_have(server->access.tokens, session_principal(session))) {
-            session_close(session, SESSION_GONE_AFTER_GRACE);
-        }
-    }
-}
-
-int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
-{
-    struct tls_context *tls = NULL;
-
-    int rv = secure_load(server, &tls, ret_error);
-    if (rv != 0) {
-        return rv;
-    }
-    rv = access_load(&server->access, server->config, ret_error);
-    if (rv != 0) {
-        tls_context_free(tls);
-        return rv;
-    }
-    tls_context_free(server->conn_host.tls);
-    server->conn_host.tls = tls;
-    close_sessions_unnamed(server);
-    return 0;
 }
 
 static int bind_clients(struct server *server, char *ret_error)
@@ -335,7 +304,7 @@ static void free_memory(struct server *server)
     answer_scratch_release(&server->scratch);
     admission_release(server);
     access_release(&server->access);
-    tls_context_free(server->conn_host.tls);
+    secure_release(&server->secure);
     if (server->listen_fd >= 0) {
         close(server->listen_fd);
     }

@@ -28,6 +28,12 @@ struct server_backup {
     uint64_t asked_ms;
 };
 
+/* Certificates as they are read: of the client port, and of both directions between nodes, which are here
+ * only until there is a node. */
+struct secure_contexts {
+    struct tls_context *clients, *peers_in, *peers_out;
+};
+
 struct server {
     uv_loop_t *loop;
     const struct config *config;
@@ -46,6 +52,7 @@ struct server {
     int listen_fd; /* bound; -1: the listener has it, or nobody */
     struct listener listener;
     struct conn_host conn_host;
+    struct secure_contexts secure;
     struct session *sessions;
     struct session *leaving; /* forgotten; their last words are on the way */
     struct session *unsent;  /* with output for the end of the turn */
@@ -96,6 +103,10 @@ static inline struct replica *server_replica(const struct server *server)
     return raft_node_replica(server->node);
 }
 
+/* secure.c: what server_reload() has read goes to the node, which has been made meanwhile. */
+void secure_node(struct server *server);
+void secure_release(struct secure_contexts *contexts);
+
 /* A connection of the server is closed and its memory about to go. */
 void server_session_closed(struct server *server, struct session *session);
 
@@ -111,10 +122,6 @@ void admission_token_passed(struct address_count *address);
 bool admission_token_waits(const struct server *server,
                            const struct address_count *address);
 void admission_release(struct server *server);
-
-/* secure.c: the certificates that the configuration names, for new connections; NULL if it names none.
- * Returns 0, or a negative errno with one line in @ret_error. */
-int secure_load(const struct server *server, struct tls_context **ret, char *ret_error);
 
 /* delivery.c: an event of the lock table, on the serving node. */
 void delivery_on_event(struct server *server,

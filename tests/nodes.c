@@ -223,6 +223,9 @@ void node_new(struct fixture *f, int i)
     if (rv != 0) {
         fail_msg("raft_node_new: %s", error);
     }
+    if (f->on_new != NULL) {
+        f->on_new(f, i);
+    }
 }
 
 void node_start(struct fixture *f, int i)

@@ -36,6 +36,9 @@ struct fixture {
     uint32_t snapshot_threshold;
     uint32_t snapshot_trailing;
     bool trace;
+    void (*on_new)(struct fixture *f,
+                   int i); /* a node was made and is not started; or NULL */
+    void *on_new_arg;
     struct host hosts[NODES];
     uint64_t refs;
 };

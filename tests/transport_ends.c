@@ -86,6 +86,18 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
     return node_id == end->stranger ? TRANSPORT_STRANGER : TRANSPORT_MEMBER;
 }
 
+static void on_connection_ended(void *arg,
+                                uint64_t node_id,
+                                enum peer_direction direction,
+                                enum peer_end cause)
+{
+    struct end *end = arg;
+
+    (void)node_id;
+    end->ended[direction]++;
+    end->last_end = cause;
+}
+
 static void on_log(void *arg, int level, const char *message)
 {
     struct end *end = arg;
@@ -104,6 +116,7 @@ struct transport_config end_config(struct end *end, uint64_t node_id)
         .handshake_timeout_ms = 300,
         .user_timeout_ms = 2500,
         .membership = on_membership,
+        .connection_ended = on_connection_ended,
         .log = on_log,
         .arg = end,
     };
@@ -270,6 +283,14 @@ int ends_teardown(void **state)
 
 /* ---- streams -------------------------------------------------------------------------------- */
 
+const uint8_t ENDS_MESSAGE[ENDS_MESSAGE_BYTES] = {
+    [0] = RAFT_TIMEOUT_NOW,
+    [8] = 24, /* bytes that follow */
+    [16] = 3, /* term */
+    [24] = 7, /* last index */
+    [32] = 2, /* its term */
+};
+
 struct transfer {
     char received[64];
     size_t wanted;
@@ -300,15 +321,15 @@ static bool all_transferred(void *arg)
     return transfer->len >= transfer->wanted;
 }
 
-void ends_assert_reads(uv_loop_t *loop, uv_stream_t *stream, const char *text)
+void ends_assert_reads_message(uv_loop_t *loop, uv_stream_t *stream)
 {
-    struct transfer transfer = {.wanted = strlen(text)};
+    struct transfer transfer = {.wanted = ENDS_MESSAGE_BYTES};
 
     stream->data = &transfer;
     assert_int_equal(uv_read_start(stream, on_transfer_alloc, on_transfer_read), 0);
     assert_true(ends_run_until(loop, all_transferred, &transfer, WAIT_MS_MAX));
     assert_int_equal(transfer.len, transfer.wanted);
-    assert_memory_equal(transfer.received, text, transfer.len);
+    assert_memory_equal(transfer.received, ENDS_MESSAGE, transfer.len);
     uv_read_stop(stream);
 }
 

@@ -21,6 +21,8 @@ struct end {
     uint64_t stranger; /* this id is no member */
     bool undecided;
     const char *member_address;
+    unsigned ended[2]; /* connections, by enum peer_direction */
+    enum peer_end last_end;
     char lines[LINES_MAX][512];
     unsigned lines_count;
     struct {
@@ -84,8 +86,12 @@ bool attempt_done(void *attempt);
 void attempt_free(struct attempt *attempt);
 void attempt_on_connect(struct raft_uv_connect *request, uv_stream_t *stream, int status);
 
-/* Exactly @text can be read from @stream. */
-void ends_assert_reads(uv_loop_t *loop, uv_stream_t *stream, const char *text);
+/* A message that an honest peer may send: libraft's TimeoutNow. */
+enum { ENDS_MESSAGE_BYTES = 40 };
+extern const uint8_t ENDS_MESSAGE[ENDS_MESSAGE_BYTES];
+
+/* Exactly that message can be read from @stream. */
+void ends_assert_reads_message(uv_loop_t *loop, uv_stream_t *stream);
 
 void ends_free_stream(uv_handle_t *handle);
 unsigned ends_free_port(const char *host);

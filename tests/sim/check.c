@@ -101,6 +101,13 @@ static void on_restored(struct sim_node *node, uint64_t index, const struct fsm 
     }
 }
 
+static void on_refused(struct sim_node *node, uint64_t peer, const char *what)
+{
+    if (check_run.running) {
+        check_raft_refused(node, peer, what);
+    }
+}
+
 static void on_sent(struct sim_node *node, const struct raft_message *message)
 {
     if (check_run.running) {
@@ -138,6 +145,7 @@ void sim_check_begin(const struct sim_check_options *options)
         .applied = on_applied,
         .restored = on_restored,
         .sent = on_sent,
+        .refused = on_refused,
     };
     sim_history_listen(on_record, NULL);
 }

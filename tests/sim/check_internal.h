@@ -361,6 +361,7 @@ void check_raft_free(void);
 void check_raft_life(struct sim_node *node);
 void check_raft_turned(struct sim_node *node);
 void check_raft_sent(struct sim_node *node, const struct raft_message *message);
+void check_raft_refused(const struct sim_node *node, uint64_t peer, const char *what);
 /* When the entry was proposed; SIM_NEVER: nobody saw it. */
 uint64_t check_raft_proposed_us(uint64_t index, uint64_t term);
 /* The entry is applied for the first time: it must be durable on a majority. Returns its term; 0: not

@@ -2,7 +2,8 @@
  *
  * All of Raft's safety is in a few numbers: at most one leader in a term, and it has all that was
  * committed; a term and a vote that never go back, on disk before anybody is told; a commit index that
- * never falls; an entry that is committed only when a majority of disks has it. */
+ * never falls; an entry that is committed only when a majority of disks has it. And what a node refuses to
+ * hear of another (peer_check.h, raft_guard_peer.h) is nothing that an honest one says. */
 #include "check_internal.h"
 
 #include <string.h>
@@ -337,6 +338,13 @@ void check_raft_sent(struct sim_node *node, const struct raft_message *message)
     case RAFT_TIMEOUT_NOW:
         return;
     }
+}
+
+/* All peers here are honest. */
+void check_raft_refused(const struct sim_node *node, uint64_t peer, const char *what)
+{
+    sim_violation("RAFT", "honest peers: n%u refuses a message of n%llu: %s",
+                  node->number, llu(peer), what);
 }
 
 /* ---- committed ---------------------------------------------------------------------------------- */

@@ -110,6 +110,8 @@ struct sim_node_hooks {
     void (*restored)(struct sim_node *node, uint64_t index, const struct fsm *fsm);
     /* A peer message left a node. */
     void (*sent)(struct sim_node *node, const struct raft_message *message);
+    /* The node refused what @peer said to it. */
+    void (*refused)(struct sim_node *node, uint64_t peer, const char *what);
 };
 extern struct sim_node_hooks sim_node_hooks;
 

@@ -7,6 +7,7 @@
 #include "net.h"
 #include "node.h"
 #include "process.h"
+#include "raft_guard_peer.h"
 #include "raft_io.h"
 
 enum {
@@ -180,6 +181,28 @@ static const char *peer_address(const struct sim_node *node)
     return config_member_find(&node->config, node->number)->peer_address;
 }
 
+void sim_peers_refused(struct sim_node *node, uint64_t peer, const char *what)
+{
+    if (sim_node_hooks.refused != NULL) {
+        struct sim_process *inside = sim_process_outside(NULL);
+        sim_node_hooks.refused(node, peer, what);
+        sim_process_outside(inside);
+    }
+}
+
+/* The tap's part: what a peer says is looked at before libraft, and its guard, have it. */
+static void tell_libraft(struct sim_raft_io *io, struct raft_message *message)
+{
+    const char *refused = sim_peer_bytes_refused(message->server_id, message);
+
+    if (refused != NULL) {
+        sim_peers_refused(io->node, message->server_id, refused);
+        raft_guard_release(message);
+        return;
+    }
+    io->on_message(io->io, message);
+}
+
 /* Nothing of the packet is used any more when the message is told: that may be the process's end. */
 static void tell_message(struct sim_post *post)
 {
@@ -201,7 +224,7 @@ static void tell_message(struct sim_post *post)
     }
     packet_release(packet);
     if (wanted) {
-        io->on_message(io->io, &message);
+        tell_libraft(io, &message);
     }
 }
 

@@ -54,4 +54,11 @@ void sim_peers_turn_over(struct sim_peer_sends *sends);
 /* Cancel what is left, free all. */
 void sim_peers_cancel(struct sim_peer_sends *sends);
 
+/* @node will not hear what @peer said: tell the checkers. */
+void sim_peers_refused(struct sim_node *node, uint64_t peer, const char *what);
+
+/* peer_bytes.c: what peer_check.h says of @message, from the bytes that raft_uv would have sent. NULL: it
+ * passes. */
+const char *sim_peer_bytes_refused(uint64_t from, const struct raft_message *message);
+
 #endif

@@ -11,6 +11,7 @@
 #include "disk_io.h"
 #include "net.h"
 #include "node.h"
+#include "peers.h"
 #include "process.h"
 #include "raft_io.h"
 #include "transport.h"
@@ -84,6 +85,14 @@ void transport_init(struct raft_uv_transport *face,
     here()->connect_timeout_ms = config->connect_timeout_ms;
 }
 
+/* Nobody sets any here. */
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls)
+{
+    (void)face;
+    (void)tls;
+    abort();
+}
+
 void transport_release(struct raft_uv_transport *face)
 {
     (void)face;
@@ -97,6 +106,14 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
     (void)face;
     return sim_node_runs(to) && !sim_net_is_cut(from->process.host, to->process.host) &&
            !sim_net_is_cut(to->process.host, from->process.host);
+}
+
+void transport_refuse(struct raft_uv_transport *face,
+                      uint64_t node_id,
+                      const char *reason)
+{
+    (void)face;
+    sim_peers_refused(here(), node_id, reason);
 }
 
 int transport_listen_error(const struct raft_uv_transport *face)
