@@ -44,8 +44,7 @@ void backup_encode(const struct backup_origin *origin,
     durable_put_u64(data + AT_TERM, origin->term);
     memcpy(data + AT_CLUSTER_ID, origin->cluster_id, BACKUP_CLUSTER_ID_BYTES);
     memcpy(data + HEADER_BYTES, snapshot, snapshot_len);
-    durable_put_u64(data + AT_CHECKSUM,
-                    durable_checksum(data + AT_LEN, len - AT_LEN));
+    durable_put_u64(data + AT_CHECKSUM, durable_checksum(data + AT_LEN, len - AT_LEN));
     *ret_data = data;
     *ret_len = len;
 }

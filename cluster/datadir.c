@@ -177,9 +177,10 @@ static int check_content(const struct datadir *dir,
         return error;
     }
     if (dir->node.restoring) {
-        return refuse(ret_error, -EUCLEAN,
-                      "a restore into %s was cut off: remove what is in it and restore again",
-                      dir->path);
+        return refuse(
+            ret_error, -EUCLEAN,
+            "a restore into %s was cut off: remove what is in it and restore again",
+            dir->path);
     }
     if (dir->node.log_begun && !has_log(dir)) {
         return refuse(ret_error, -EUCLEAN,

@@ -93,9 +93,9 @@ static const char *log_word(const struct node_file *node)
 int node_file_write(int dir_fd, const struct node_file *node)
 {
     char text[NODE_FILE_BYTES_MAX];
-    int len = snprintf(text, sizeof text,
-                       "format %u\ncluster %s\nnode %" PRIu64 "\nlog %s\n", node->format,
-                       node->cluster_id, node->node_id, log_word(node));
+    int len =
+        snprintf(text, sizeof text, "format %u\ncluster %s\nnode %" PRIu64 "\nlog %s\n",
+                 node->format, node->cluster_id, node->node_id, log_word(node));
 
     int fd =
         openat(dir_fd, NODE_FILE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -82,6 +82,21 @@ static bool leads(const struct replica *replica)
 
 /* ---- applying entries: inside libraft, nothing here may call back into it --------------------- */
 
+/* What its leader had applied was committed, so it lies before the entry in every log. */
+static void check_no_hole(const struct replica *replica, uint64_t index)
+{
+    uint64_t prior_index = replica->reader.header.prior_index;
+
+    if (prior_index <= replica->commands_index) {
+        return;
+    }
+    die(replica,
+        "this node's log has a hole: entry %llu was made after entry %llu, but the last "
+        "one here is %llu",
+        (unsigned long long)index, (unsigned long long)prior_index,
+        (unsigned long long)replica->commands_index);
+}
+
 static void check_agreement(const struct replica *replica, uint64_t index)
 {
     const struct entry_header *header = &replica->reader.header;
@@ -175,6 +190,7 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
     if (error != NULL) {
         die(replica, "entry %llu cannot be read: %s", (unsigned long long)index, error);
     }
+    check_no_hole(replica, index);
     check_agreement(replica, index);
 
     /* Of this leadership, not an earlier one of this node: those have nobody to answer. */

@@ -25,8 +25,9 @@
  * Time. While a deadline is pending in the lock table, the leader proposes a tick when it is due and
  * at least once per tick_interval_ms; none when nothing is pending.
  *
- * Agreement. Each entry carries the leader's state digest before it; a replica whose own digest
- * differs has diverged: it says so through host.fatal and must stop.
+ * Agreement. Each entry carries the leader's state digest before it, and the index at which that was
+ * taken; a replica whose own digest differs has diverged, one that has not come to that index has a
+ * hole in its log: it says so through host.fatal and must stop.
  */
 #ifndef NETLOCK_REPLICA_H
 #define NETLOCK_REPLICA_H

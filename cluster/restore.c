@@ -28,8 +28,9 @@ refuse(char *ret_error, int error, const char *format, ...)
 
 /* ---- a transport that connects nobody ------------------------------------------------- */
 
-static int
-transport_init_nothing(struct raft_uv_transport *transport, raft_id id, const char *address)
+static int transport_init_nothing(struct raft_uv_transport *transport,
+                                  raft_id id,
+                                  const char *address)
 {
     (void)transport;
     (void)id;
@@ -172,9 +173,10 @@ static int fill(struct datadir *dir,
                 char *ret_error)
 {
     if (!datadir_is_new(dir)) {
-        return refuse(ret_error, -ENOTEMPTY,
-                      "%.300s has a log: a backup is restored into a new or empty directory",
-                      config->data_dir);
+        return refuse(
+            ret_error, -ENOTEMPTY,
+            "%.300s has a log: a backup is restored into a new or empty directory",
+            config->data_dir);
     }
     int error = datadir_restoring(dir);
     if (error == 0) {

@@ -195,7 +195,10 @@ static void begin_work(struct bench *bench)
 
 static void end_measuring(struct bench *bench)
 {
-    if (bench->phase == BENCH_MEASURE && bench->options->work == BENCH_CYCLES) {
+    bool counted = bench->options->work == BENCH_WAITERS || /* in its rounds */
+                   bench->result->measured_ns != 0;         /* until all were held */
+
+    if (bench->phase == BENCH_MEASURE && !counted) {
         bench->result->measured_ns = bench->now_ns - bench->measure_ns;
     }
     bench->end_ns = bench->now_ns;

@@ -35,6 +35,18 @@ static const char *read_token(const struct cli *cli, const char *path)
     return token;
 }
 
+/* One option a line, "--servers=" if it takes a value. */
+static noreturn void list_options(const struct option *longs)
+{
+    for (; longs->name != NULL; longs++) {
+        if (longs->val > 0 && longs->val < CLI_OPTION_SERVERS) {
+            printf("-%c\n", (char)longs->val);
+        }
+        printf("--%s%s\n", longs->name, longs->has_arg == no_argument ? "" : "=");
+    }
+    exit(fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM);
+}
+
 int cli_getopt(struct cli *cli,
                int argc,
                char **argv,
@@ -43,6 +55,9 @@ int cli_getopt(struct cli *cli,
 {
     int option;
 
+    if (cli->lists_options) {
+        list_options(longs);
+    }
     while ((option = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         switch (option) {
         case CLI_OPTION_SERVERS:

@@ -50,6 +50,7 @@ struct cli {
     char *error_text; /* NETLOCK_ERROR_BYTES: why the last client could not be opened */
     bool json;
     bool verbose;
+    bool lists_options; /* cli_getopt() prints the options that it is given, and exits */
 };
 
 enum { CLI_TIMEOUT_DEFAULT_MS = 10000, CLI_OWNER_BYTES = NETLOCK_NAME_BYTES_MAX + 1 };

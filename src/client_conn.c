@@ -195,7 +195,13 @@ int client_conn_fill(struct client_conn *conn)
     }
     conn->heard = true;
     conn->in_len += (size_t)n;
+    conn->in_full = conn->in_len == conn->in_capacity;
     return 0;
+}
+
+bool client_conn_full(const struct client_conn *conn)
+{
+    return conn->in_full;
 }
 
 /* What announces a frame that is too large, and is a record of type 21, version 3. */

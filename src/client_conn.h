@@ -24,6 +24,7 @@ struct client_conn {
     uint8_t *in;
     size_t in_len, in_capacity;
     size_t in_taken; /* of in_len: decoded already */
+    bool in_full;
     struct wire_arena arena;
     struct tls_context *tls_context; /* the owner's; NULL: plain */
     struct client_tls *tls;          /* of the connection that is open */
@@ -59,6 +60,8 @@ int client_conn_flush(struct client_conn *conn);
 /* Read what is there, once. 0: something came; -EAGAIN: nothing; -EPIPE: the peer has closed;
  * -ENOMEM; else the connection is broken. */
 int client_conn_fill(struct client_conn *conn);
+/* The last time there was more than fitted in, perhaps. */
+bool client_conn_full(const struct client_conn *conn);
 /* Decode the next message. 1 and @ret, valid until the next call; 0: none complete; -EPROTO. */
 int client_conn_next(struct client_conn *conn, struct wire_response *ret);
 

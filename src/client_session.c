@@ -40,6 +40,7 @@ void session_init(struct netlock *nl)
     struct session *session = &nl->session;
     client_conn_init(&session->conn);
     session->down_since_ms = nl->now_ms;
+    session->trouble_since_ms = nl->now_ms;
     session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
     session->epoch_step = EPOCH_STEP_MS;
     session->failure = -NETLOCK_EUNREACHABLE;
@@ -75,6 +76,16 @@ static uint64_t jitter(struct netlock *nl, uint64_t ms)
     return ms / 2 + nl->random % (ms / 2 + 1);
 }
 
+/* How long to wait at most: a part of the time that was spent in vain already. So the leader is found
+ * late by a quarter of the time that its election took, and a cluster that stays down is not troubled. */
+static uint64_t backoff_max_ms(const struct netlock *nl)
+{
+    uint64_t max_ms = (nl->now_ms - nl->session.trouble_since_ms) / CLIENT_BACKOFF_PART;
+    if (max_ms < CLIENT_BACKOFF_MIN_MS)
+        return CLIENT_BACKOFF_MIN_MS;
+    return max_ms < CLIENT_BACKOFF_MAX_MS ? max_ms : CLIENT_BACKOFF_MAX_MS;
+}
+
 /* A whole round without a leader: wait, a little longer each time. */
 static void back_off(struct netlock *nl)
 {
@@ -85,8 +96,8 @@ static void back_off(struct netlock *nl)
     session->retry_least_ms = 0;
     session->retry_at_ms = nl->now_ms + wait_ms;
     session->backoff_ms *= 2;
-    if (session->backoff_ms > CLIENT_BACKOFF_MAX_MS)
-        session->backoff_ms = CLIENT_BACKOFF_MAX_MS;
+    if (session->backoff_ms > backoff_max_ms(nl))
+        session->backoff_ms = backoff_max_ms(nl);
 }
 
 /* For people: which server, and what does not fit between its TLS and ours. */
@@ -119,16 +130,18 @@ void session_fail(struct netlock *nl, int rv)
     nl->evidence.has_pair = false;
     if (!was_ready)
         return;
-    if (nl->now_ms - session->ready_ms >= SOLID_MS)
+    if (nl->now_ms - session->ready_ms >= SOLID_MS) {
         session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
-    else
+        session->trouble_since_ms = nl->now_ms;
+    } else {
         back_off(
             nl); /* a server that attaches us and then breaks must not make us spin */
+    }
     session->down_since_ms = nl->now_ms;
     session->notice_connected = false;
     session->notice_disconnected = true;
     operations_requeue(nl);
-    nl->lease_due_ms = 0;
+    client_leases_look(nl);
 }
 
 /* Who counts a lease must not sit in DNS when it ends. */
@@ -391,15 +404,17 @@ static void receive(struct netlock *nl)
     struct client_conn *conn = &nl->session.conn;
     for (int i = 0; i < READS_PER_STEP_MAX && conn->fd >= 0; i++) {
         int rv = client_conn_fill(conn);
-        if (rv == -EAGAIN) {
-            if (client_conn_unsent(conn) && !nl->session.watch_out)
-                session_flush(nl);
+        if (rv != 0 && rv != -EAGAIN) {
+            session_fail(nl, -NETLOCK_EUNREACHABLE);
             return;
         }
-        if (rv != 0)
-            session_fail(nl, -NETLOCK_EUNREACHABLE);
-        else
+        bool more = rv == 0 && client_conn_full(conn);
+        if (rv == 0)
             take_messages(nl);
+        if (client_conn_unsent(conn) && !nl->session.watch_out)
+            session_flush(nl); /* what TLS has to say */
+        if (!more)
+            return; /* what comes from now on, epoll will tell */
     }
 }
 
@@ -420,6 +435,11 @@ void session_flush(struct netlock *nl)
 static void poll_socket(struct netlock *nl)
 {
     struct epoll_event events[2];
+    /* All that can happen is that something comes, and then reading is faster than asking first. */
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out) {
+        receive(nl);
+        return;
+    }
     int n = epoll_wait(nl->epoll_fd, events, 2, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.fd != nl->session.conn.fd)

@@ -86,6 +86,7 @@ void config_help(FILE *out)
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
           "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
           "VALUE]...\n"
+          "       netlockd check-data DIR\n"
           "\n"
           "Without arguments: a durable single node on loopback.\n"
           "\n"

@@ -118,28 +118,64 @@ static int dispatch(struct cli *cli, int argc, char **argv)
               argc > 1 ? argv[1] : "");
 }
 
-int main(int argc, char **argv)
+/* The options before the command. False: that was all, with *@ret_status. */
+static bool parse_globals(struct cli *cli, int argc, char **argv, int *ret_status)
 {
     static const struct option longs[] = {{"version", no_argument, NULL, 'V'}, CLI_LONG};
+    int option;
+
+    while ((option = cli_getopt(cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {
+        if (option == 'h') {
+            *ret_status = print_help();
+            return false;
+        }
+        if (option == 'V') {
+            puts("netlock " NETLOCK_VERSION);
+            *ret_status = fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* For the completions of shells, which know nothing by themselves: the commands, or with one of
+ * them, or '-', the options that it takes. */
+static int complete(struct cli *cli, int argc, char **argv)
+{
+    int status = CLI_OK;
+
+    if (argc == 1) {
+        for (int i = 0; i < COMMANDS_COUNT; i++) {
+            printf("%s\t%s\n", commands[i].name, commands[i].summary);
+        }
+        return CLI_OK;
+    }
+    cli->lists_options = true;
+    if (strcmp(argv[1], "-") == 0) {
+        parse_globals(cli, argc, argv, &status);
+        return status;
+    }
+    return dispatch(cli, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
     static const struct cli_command all = {.name = ""};
     char error_text[NETLOCK_ERROR_BYTES] = "";
     struct cli cli = {
         .command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .error_text = error_text};
-    int option, status;
+    int status;
 
-    while ((option = cli_getopt(&cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {
-        if (option == 'h') {
-            return print_help();
-        }
-        if (option == 'V') {
-            puts("netlock " NETLOCK_VERSION);
-            return fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM;
-        }
+    if (!parse_globals(&cli, argc, argv, &status)) {
+        return status;
     }
     if (optind == argc) {
         cli_usage(&cli, "which command?");
     }
-    status = dispatch(&cli, argc - optind, argv + optind);
+    argc -= optind;
+    argv += optind;
+    status = strcmp(argv[0], "complete") == 0 ? complete(&cli, argc, argv)
+                                              : dispatch(&cli, argc, argv);
     if (fflush(stdout) != 0 && status == CLI_OK) {
         cli_say("cannot write the output");
         status = CLI_SYSTEM;

@@ -22,8 +22,8 @@
  *       netlock_close(nl);
  *
  *   Asynchronous (NETLOCK_MANUAL). No thread; the caller's loop polls netlock_fd() for
- *   netlock_poll_events(), at most netlock_timeout_ms() long, and calls netlock_process(), which
- *   runs the callbacks. All calls from one thread. The calls that block work here too: they drive
+ *   netlock_poll_events() (level-triggered: what was not read yet is said again), at most
+ *   netlock_timeout_ms() long, and calls netlock_process(), which runs the callbacks. All calls from one thread. The calls that block work here too: they drive
  *   the engine, callbacks included, until they have their answer.
  *
  * Leases. The client counts its own: from the moment the request (or the refresh) was sent, never

@@ -235,6 +235,7 @@ struct verb {
 };
 static const struct verb verbs[] = {
     {"restore", offline_restore},
+    {"check-data", offline_check_data},
 };
 
 static const struct verb *verb_of(const char *word)

@@ -43,7 +43,10 @@ static uint64_t apply_lock(struct fsm *fsm, const char *client, const char *lock
         .ref = 1,
         .client = str(client),
         .lock = str(lock),
-        .lock_ = {.mode = FSM_WAIT, .wait_ms = FSM_UNLIMITED, .hold_ms = 60000, .limit = 1},
+        .lock_ = {.mode = FSM_WAIT,
+                  .wait_ms = FSM_UNLIMITED,
+                  .hold_ms = 60000,
+                  .limit = 1},
     };
 
     fsm_apply(fsm, &attach, NULL);

@@ -326,11 +326,8 @@ static const struct {
      {.type = WIRE_RESP_BACKUP,
       .key = STR("k"),
       POSITION,
-      .backup = {.backup = 3,
-                 .offset = 4,
-                 .size = 5,
-                 .last_token = 6,
-                 .data = STR("NLBK")}}},
+      .backup =
+          {.backup = 3, .offset = 4, .size = 5, .last_token = 6, .data = STR("NLBK")}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 
