@@ -312,6 +312,7 @@ static int guard_start(struct raft_io *io,
 {
     struct raft_guard *guard = raft_guard_of(io);
 
+    guard->tick = tick;
     guard->recv = recv;
     return guard->inner.start(io, msecs, tick, raft_guard_recv);
 }

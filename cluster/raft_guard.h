@@ -76,6 +76,7 @@ struct raft_guard {
     struct raft_io io;         /* for libraft */
     struct raft_fsm fsm;       /* for libraft */
     struct raft_tracer tracer; /* for raft_uv */
+    raft_io_tick_cb tick;      /* libraft's, since raft_start(): what its timer calls */
 
     /* Private. */
     struct raft_io inner;

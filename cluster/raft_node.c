@@ -13,6 +13,7 @@
 #include <raft/uv.h>
 
 #include "datadir.h"
+#include "failover.h"
 #include "handover.h"
 #include "memory.h"
 #include "node_config.h"
@@ -42,6 +43,7 @@ struct raft_node {
     struct raft raft;
 
     struct handover handover;
+    struct failover failover;
 
     /* The replica is flushed before and after I/O, and when it has something due. */
     uv_prepare_t before_io;
@@ -223,6 +225,24 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
     return raft->configuration.n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
 }
 
+static void on_connection_ended(void *arg,
+                                uint64_t node_id,
+                                enum peer_direction direction,
+                                enum peer_end end)
+{
+    struct raft_node *node = arg;
+
+    (void)direction;
+    if (end == PEER_END_LOST) {
+        failover_connection_lost(&node->failover, node_id);
+    }
+}
+
+static void on_failover_note(void *arg, const char *what, uint64_t node_id)
+{
+    node_log(arg, LOG_INFO, "%s node %" PRIu64, what, node_id);
+}
+
 /* ---- making a node -------------------------------------------------------------------------- */
 
 static void init_transport(struct raft_node *node)
@@ -238,6 +258,7 @@ static void init_transport(struct raft_node *node)
                        .handshake_timeout_ms = HANDSHAKE_TIMEOUT_MS,
                        .user_timeout_ms = timing->user_timeout_ms,
                        .membership = on_membership,
+                       .connection_ended = on_connection_ended,
                        .log = on_transport_log,
                        .arg = node,
                    });
@@ -325,7 +346,9 @@ static void init_handles(struct raft_node *node)
     node->after_io.data = node;
     node->due.data = node;
     handover_init(&node->handover, node->loop, &node->raft, &node->transport);
-    node->handles_open = 4;
+    failover_init(&node->failover, node->loop, &node->guard, &node->transport,
+                  &(struct failover_host){.arg = node, .note = on_failover_note});
+    node->handles_open = 5;
 }
 
 int raft_node_new(struct raft_node **ret,
@@ -476,6 +499,9 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
     }
     compare_membership(node);
     node->running = true;
+    if (node->config.fast_failover) {
+        failover_start(&node->failover);
+    }
     uv_prepare_start(&node->before_io, on_before_io);
     uv_check_start(&node->after_io, on_after_io);
     return 0;
@@ -500,9 +526,9 @@ void raft_node_transfer(struct raft_node *node,
 /* 1 libraft with its files and connections, 2 our handles, 3 memory and the directory's
  * lock. */
 
-static void on_handle_closed(uv_handle_t *handle)
+static void on_part_closed(void *arg)
 {
-    struct raft_node *node = handle->data;
+    struct raft_node *node = arg;
 
     node->handles_open--;
     if (node->handles_open > 0) {
@@ -515,6 +541,11 @@ static void on_handle_closed(uv_handle_t *handle)
     node->on_closed(node->on_closed_arg);
 }
 
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
 static void on_raft_closed(struct raft *raft)
 {
     struct raft_node *node = raft->data;
@@ -524,6 +555,7 @@ static void on_raft_closed(struct raft *raft)
     uv_close((uv_handle_t *)&node->due, on_handle_closed);
     node->handover.deadline.data = node;
     uv_close((uv_handle_t *)&node->handover.deadline, on_handle_closed);
+    failover_close(&node->failover, on_part_closed, node);
 }
 
 void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void *arg)
@@ -533,6 +565,7 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
     node->on_closed = on_closed;
     node->on_closed_arg = arg;
     handover_end(&node->handover);
+    failover_stop(&node->failover);
     uv_prepare_stop(&node->before_io);
     uv_check_stop(&node->after_io);
     uv_timer_stop(&node->due);

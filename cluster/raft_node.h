@@ -54,6 +54,7 @@ struct raft_node_config {
     uint32_t snapshot_threshold; /* entries between snapshots; 0: 8192 */
     uint32_t snapshot_trailing;  /* entries kept behind a snapshot; 0: 8192. Must outlast
                                     sending one */
+    bool fast_failover; /* follow a leader whose process died at once: failover.h */
     bool trace;                  /* log what libraft says about itself, as debug lines */
     struct replica_config replica;
     void (*log)(void *arg,

@@ -335,14 +335,33 @@ void transport_accepted(struct transport *transport,
     transport->on_accept(transport->face, hello->from_node, address, stream);
 }
 
-void transport_connect_done(struct transport *transport, uint64_t node_id)
+void transport_connect_done(struct transport *transport,
+                            uint64_t node_id,
+                            const struct sockaddr_storage *address)
 {
     struct transport_peer *peer = peer_get(transport, node_id);
 
     transport_log(transport, 1, "connected to node %" PRIu64, node_id);
     if (peer != NULL) {
         peer->unreachable = false;
+        peer->reached_at = *address;
     }
+}
+
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret)
+{
+    const struct transport *transport = face->impl;
+
+    for (unsigned i = 0; i < TRANSPORT_PEERS_MAX; i++) {
+        const struct transport_peer *peer = &transport->peers[i];
+        if (peer->node_id == node_id && peer->reached_at.ss_family != 0) {
+            *ret = peer->reached_at;
+            return true;
+        }
+    }
+    return false;
 }
 
 void transport_connect_failed(struct transport *transport,

@@ -29,6 +29,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include <raft/uv.h>
 #include <uv.h>
@@ -96,6 +97,11 @@ void transport_release(struct raft_uv_transport *face);
 
 /* Whether our connection to @node_id is established, as far as the kernel knows now. */
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id);
+
+/* Where our last connection to @node_id was made to. False: there was none. */
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret);
 
 /* @node_id said, through a connection of its own, what must not be believed: its inbound connections are
  * closed. */

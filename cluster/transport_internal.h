@@ -14,6 +14,7 @@ struct transport_peer {
     uint64_t node_id;       /* 0: this slot is free */
     bool unreachable;       /* and that has been logged */
     uint64_t shut_until_ms; /* it said what was refused */
+    struct sockaddr_storage reached_at; /* family 0: never was */
 };
 
 /* What is logged at most once per TRANSPORT_LOG_INTERVAL_MS. */
@@ -89,7 +90,10 @@ int transport_tap(struct transport *transport,
 void transport_accepted(struct transport *transport,
                         const struct handshake_hello *hello,
                         uv_stream_t *stream);
-void transport_connect_done(struct transport *transport, uint64_t node_id);
+/* @address: where the node was reached. */
+void transport_connect_done(struct transport *transport,
+                            uint64_t node_id,
+                            const struct sockaddr_storage *address);
 
 /* Log it, unless it has been since the peer was last connected. */
 void transport_connect_failed(struct transport *transport,

@@ -167,7 +167,7 @@ static void link_deliver(struct transport_link *link)
         return;
     }
     link->request = NULL; /* answered here, not at the end of the link */
-    transport_connect_done(transport, node_id);
+    transport_connect_done(transport, node_id, &link->targets.items[link->target_next - 1]);
     request->cb(request, stream, 0);
 }
 
@@ -231,7 +231,8 @@ static void take_reply(struct transport_link *link);
 static void
 on_handshake_error(struct transport_link *link, const char *what, const char *why)
 {
-    if (link->request == NULL) {
+    /* Who says nothing only wanted to know whether somebody listens: peer_probe.h. */
+    if (link->request == NULL && link->in_len > 0) {
         transport_log_gated(link->transport, &link->transport->garbage,
                             "a connection to the peer port %s: %s", what, why);
     }

@@ -99,6 +99,8 @@ static int open_tls(struct netlock *nl, const struct netlock_options *options)
     if (rv != 0 && options->error_text != NULL)
         snprintf(options->error_text, NETLOCK_ERROR_BYTES, "%s", error);
     nl->session.conn.tls_context = nl->tls;
+    for (size_t i = 0; i < SCOUTS_MAX; i++)
+        nl->scouts.scouts[i].conn.tls_context = nl->tls;
     return rv;
 }
 
@@ -386,6 +388,7 @@ int client_timeout(const struct netlock *nl)
         return -1;
     uint64_t due_ms = earlier(nl->lease_due_ms, session_due_ms(nl));
     due_ms = earlier(due_ms, operations_due_ms(nl));
+    due_ms = earlier(due_ms, client_scouts_due_ms(nl));
     uint64_t now_ms = nl->clock_ms(nl->clock_arg);
     if (due_ms == CLIENT_NEVER)
         return -1;

@@ -10,6 +10,7 @@
  *     client_blocking.c   calls that wait, and the thread that drives the engine for them
  *     client_query.c      status, lists, tokens, operators' calls
  *     client_node.c       netlock_node_status(), which needs no client
+ *     client_scout.c      who leads now, asked of all servers at once
  *     client_conn.c       socket and frames        client_servers.c   where to look for the leader
  *     client_tls.c        TLS between the two      client_address.c   host and port
  *
@@ -30,6 +31,7 @@
 #include <sys/queue.h>
 
 #include "client_conn.h"
+#include "client_scout.h"
 #include "client_servers.h"
 #include "netlock.h"
 #include "wire.h"
@@ -213,6 +215,7 @@ struct session {
     uint64_t phase_end_ms;   /* CONNECTING, GREETING */
     uint64_t retry_at_ms;    /* DOWN */
     uint64_t retry_least_ms; /* a server asked for this long */
+    uint64_t scout_at_ms;    /* without a connection: when to ask everybody */
     uint64_t backoff_ms;
     uint64_t ready_ms, down_since_ms;
     uint64_t trouble_since_ms; /* no connection has lasted since */
@@ -263,6 +266,7 @@ struct netlock {
 
     struct session session;
     struct tls_context *tls; /* NULL: plain */
+    struct client_scouts scouts;
     struct evidence evidence;
 
     struct operation_list queued, sent, waiting, done;
@@ -302,6 +306,7 @@ struct netlock {
 int client_new(struct netlock **ret, const struct netlock_options *options);
 void client_free(struct netlock *nl);
 uint64_t client_clock(struct netlock *nl); /* reads it into nl->now_ms */
+uint64_t client_jitter(struct netlock *nl, uint64_t ms); /* half of it to all of it */
 int client_step(struct netlock *nl);
 /* Milliseconds until client_step() has something to do by itself; -1: never. */
 int client_timeout(const struct netlock *nl);
@@ -321,6 +326,13 @@ void session_flush(struct netlock *nl); /* after requests were put */
 uint64_t session_due_ms(const struct netlock *nl);
 /* Give up the connection and look for another; every operation goes back to the queue. */
 void session_fail(struct netlock *nl, int rv);
+int session_put_hello(const struct netlock *nl, struct client_conn *conn);
+/* Give it up for @conn, which is watched for input and on which @server has said that it leads; @conn is
+ * closed after that. */
+void session_adopt(struct netlock *nl,
+                   struct client_conn *conn,
+                   const struct client_server *server,
+                   const struct wire_response *hello);
 /* How long a request may stay unanswered before the connection counts as broken. */
 uint64_t session_answer_ms(const struct netlock *nl);
 

@@ -78,7 +78,7 @@ struct client_server *client_servers_next(struct client_servers *servers)
         struct client_server *known = find(servers, &servers->hint);
         return known != NULL ? known : &servers->hint;
     }
-    size_t count = servers->given_count + servers->learned_count;
+    size_t count = client_servers_count(servers);
     if (servers->tried >= count) {
         servers->tried = 0;
         servers->hints_followed = 0;
@@ -87,6 +87,18 @@ struct client_server *client_servers_next(struct client_servers *servers)
     size_t i = servers->next % count;
     servers->next = i + 1; /* of what is known then */
     servers->tried++;
+    return i < servers->given_count ? &servers->given[i]
+                                    : &servers->learned[i - servers->given_count];
+}
+
+size_t client_servers_count(const struct client_servers *servers)
+{
+    return servers->given_count + servers->learned_count;
+}
+
+const struct client_server *client_servers_at(const struct client_servers *servers,
+                                              size_t i)
+{
     return i < servers->given_count ? &servers->given[i]
                                     : &servers->learned[i - servers->given_count];
 }

@@ -33,6 +33,11 @@ void client_servers_release(struct client_servers *servers);
 struct client_server *client_servers_next(struct client_servers *servers);
 void client_servers_found(struct client_servers *servers);
 
+/* All that are known, in no order; @i is below the count. */
+size_t client_servers_count(const struct client_servers *servers);
+const struct client_server *client_servers_at(const struct client_servers *servers,
+                                              size_t i);
+
 /* What a server said; nonsense is ignored, and so is what there is no memory for. @may_block as in
  * client_server_resolve(). */
 void client_servers_hint(struct client_servers *servers, struct wire_str address);

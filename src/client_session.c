@@ -20,6 +20,8 @@
 enum {
     READS_PER_STEP_MAX = 16,
     EPOCH_STEP_MS = 1000,
+    /* Who waits for a lock must know soon that its leader was stopped: the next one may grant it. */
+    WAITING_SILENCE_MS = 1000,
     SOLID_MS = 1000, /* a connection that lasted so long was no accident */
 };
 /* Beyond this no clock is wrong: somebody chose the epoch on purpose. */
@@ -39,6 +41,7 @@ void session_init(struct netlock *nl)
 {
     struct session *session = &nl->session;
     client_conn_init(&session->conn);
+    client_scouts_init(nl);
     session->down_since_ms = nl->now_ms;
     session->trouble_since_ms = nl->now_ms;
     session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
@@ -52,6 +55,7 @@ void session_init(struct netlock *nl)
 void session_release(struct netlock *nl)
 {
     client_conn_release(&nl->session.conn);
+    client_scouts_release(nl);
     client_servers_release(&nl->session.servers);
 }
 
@@ -68,7 +72,7 @@ static void watch(struct netlock *nl, int how, bool out)
 
 /* ---- down, and up again ---------------------------------------------------------------- */
 
-static uint64_t jitter(struct netlock *nl, uint64_t ms)
+uint64_t client_jitter(struct netlock *nl, uint64_t ms)
 {
     nl->random ^= nl->random << 13;
     nl->random ^= nl->random >> 7;
@@ -90,7 +94,7 @@ static uint64_t backoff_max_ms(const struct netlock *nl)
 static void back_off(struct netlock *nl)
 {
     struct session *session = &nl->session;
-    uint64_t wait_ms = jitter(nl, session->backoff_ms);
+    uint64_t wait_ms = client_jitter(nl, session->backoff_ms);
     if (wait_ms < session->retry_least_ms)
         wait_ms = session->retry_least_ms;
     session->retry_least_ms = 0;
@@ -137,6 +141,7 @@ void session_fail(struct netlock *nl, int rv)
         back_off(
             nl); /* a server that attaches us and then breaks must not make us spin */
     }
+    session->scout_at_ms = session->retry_at_ms;
     session->down_since_ms = nl->now_ms;
     session->notice_connected = false;
     session->notice_disconnected = true;
@@ -188,6 +193,22 @@ static void connect_next(struct netlock *nl)
     }
 }
 
+int session_put_hello(const struct netlock *nl, struct client_conn *conn)
+{
+    const char *library =
+        nl->application[0] != 0 ? nl->application : "libnetlock " NETLOCK_VERSION;
+    struct wire_request hello = {
+        .type = WIRE_REQ_HELLO,
+        .key = str(KEY_HELLO),
+        .hello = {.version_min = WIRE_VERSION,
+                  .version_max = WIRE_VERSION,
+                  .library = str(library),
+                  .token = str(nl->token),
+                  .session_grace_ms = nl->session_grace_ms},
+    };
+    return client_conn_put(conn, &hello);
+}
+
 static int put_attach(struct netlock *nl)
 {
     struct wire_request request = {.type = WIRE_REQ_CREATE, .key = str(KEY_ATTACH)};
@@ -216,20 +237,9 @@ static void greet(struct netlock *nl)
         session_fail(nl, -NETLOCK_EUNREACHABLE);
         return;
     }
-    const char *library =
-        nl->application[0] != 0 ? nl->application : "libnetlock " NETLOCK_VERSION;
-    struct wire_request hello = {
-        .type = WIRE_REQ_HELLO,
-        .key = str(KEY_HELLO),
-        .hello = {.version_min = WIRE_VERSION,
-                  .version_max = WIRE_VERSION,
-                  .library = str(library),
-                  .token = str(nl->token),
-                  .session_grace_ms = nl->session_grace_ms},
-    };
     session->state = SESSION_GREETING;
     session->phase_end_ms = nl->now_ms + CLIENT_CONNECT_MS;
-    if (client_conn_put(&session->conn, &hello) != 0 || put_attach(nl) != 0)
+    if (session_put_hello(nl, &session->conn) != 0 || put_attach(nl) != 0)
         session_fail(nl, -NETLOCK_EUNREACHABLE); /* no memory: later, perhaps */
     else
         session_flush(nl);
@@ -269,6 +279,29 @@ static void hello_answered(struct netlock *nl, const struct wire_response *answe
     session->phase_end_ms = nl->now_ms + CLIENT_ANSWER_MAX_MS;
     if (!answer->hello.leader)
         not_leader(nl, answer->hello.leader_address, 0);
+}
+
+void session_adopt(struct netlock *nl,
+                   struct client_conn *conn,
+                   const struct client_server *server,
+                   const struct wire_response *hello)
+{
+    struct session *session = &nl->session;
+    session_fail(nl, -NETLOCK_EUNREACHABLE);
+    struct client_conn closed = session->conn;
+    session->conn = *conn;
+    *conn = closed;
+    session->server = *server;
+    session->next_address = SERVER_ADDRESSES_MAX;
+    session->state = SESSION_GREETING;
+    session->watch_out = false;
+    hello_answered(nl, hello);
+    if (session->state != SESSION_GREETING)
+        return;
+    if (put_attach(nl) != 0)
+        session_fail(nl, -NETLOCK_EUNREACHABLE);
+    else
+        session_flush(nl);
 }
 
 static void session_ready(struct netlock *nl)
@@ -434,16 +467,19 @@ void session_flush(struct netlock *nl)
 
 static void poll_socket(struct netlock *nl)
 {
-    struct epoll_event events[2];
+    struct epoll_event events[2 + SCOUTS_MAX];
     /* All that can happen is that something comes, and then reading is faster than asking first. */
-    if (nl->session.state == SESSION_READY && !nl->session.watch_out) {
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out && !nl->scouts.out) {
         receive(nl);
         return;
     }
-    int n = epoll_wait(nl->epoll_fd, events, 2, 0);
+    int n = epoll_wait(nl->epoll_fd, events, 2 + SCOUTS_MAX, 0);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.fd != nl->session.conn.fd)
-            continue; /* the wake-up of client_blocking.c */
+        if (events[i].data.fd != nl->session.conn.fd) {
+            client_scouts_event(nl,
+                                events[i].data.fd); /* or client_blocking.c's wake-up */
+            continue;
+        }
         if (nl->session.state == SESSION_CONNECTING)
             greet(nl);
         else if (events[i].events & EPOLLOUT)
@@ -486,6 +522,8 @@ static uint64_t ping_due_ms(const struct netlock *nl)
         return CLIENT_NEVER;
     if (quarter_of_reattach_ms(nl) < silence_ms)
         silence_ms = quarter_of_reattach_ms(nl);
+    if (!TAILQ_EMPTY(&nl->waiting) && silence_ms > WAITING_SILENCE_MS)
+        silence_ms = WAITING_SILENCE_MS;
     return nl->session.sent_ms + silence_ms;
 }
 
@@ -547,4 +585,5 @@ void session_run(struct netlock *nl)
     poll_socket(nl);
     if (nl->dead == 0 && session_due_ms(nl) <= nl->now_ms)
         run_due(nl);
+    client_scouts_run(nl);
 }

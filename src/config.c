@@ -87,6 +87,7 @@ void config_help(FILE *out)
           "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
           "VALUE]...\n"
           "       netlockd check-data DIR\n"
+          "       netlockd dump-log DIR\n"
           "\n"
           "Without arguments: a durable single node on loopback.\n"
           "\n"
@@ -119,6 +120,7 @@ static const struct config defaults = {
     .session_grace_max_ms = MINUTE,
     .frame_timeout_ms = 10 * SECOND,
     .leader_lease_ms = 500,
+    .fast_failover = true,
     .lock_timeout_default_ms = CONFIG_UNLIMITED,
     .lock_timeout_max_ms = CONFIG_UNLIMITED,
     .plain_lock_timeout_min_ms = SECOND,

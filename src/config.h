@@ -64,6 +64,7 @@ struct config {
     char tokens_file[CONFIG_PATH_BYTES]; /* empty: none */
 
     uint64_t leader_lease_ms;
+    bool fast_failover;
     uint64_t reattach_grace_ms; /* 0: derived, see config_timing() */
     uint64_t session_grace_max_ms;
     uint64_t frame_timeout_ms;
@@ -105,7 +106,8 @@ void config_help(FILE *out);
 /* Everything that follows from the leader lease, in one place:
  *
  *     election timeout    = lease: a leader that hears no majority for so long steps
- *                           down, followers that hear no leader for one to two elect
+ *                           down, followers that hear no leader for one and a half of
+ *                           it elect (without fast-failover: for one to two)
  *     heartbeat           = lease / 10
  *     connect timeout, connect retry, user timeout of peer connections:
  *                           raft_node_timing_from_lease()

@@ -236,6 +236,7 @@ struct verb {
 static const struct verb verbs[] = {
     {"restore", offline_restore},
     {"check-data", offline_check_data},
+    {"dump-log", offline_dump_log},
 };
 
 static const struct verb *verb_of(const char *word)

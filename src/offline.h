@@ -14,4 +14,8 @@ int offline_restore(int argc, char **argv);
  * go on without. */
 int offline_check_data(int argc, char **argv);
 
+/* netlockd dump-log DIR: the snapshot and the log of a node that does not run, one JSON
+ * object per line. */
+int offline_dump_log(int argc, char **argv);
+
 #endif

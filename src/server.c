@@ -11,6 +11,7 @@
 
 #include "peer_address.h"
 #include "session.h"
+#include "session_request.h"
 #include "xalloc.h"
 
 enum {
@@ -130,6 +131,20 @@ static void drop_clients(struct server *server)
     assert(server->waitings.keys == NULL);
 }
 
+/* Who said Hello before, and stayed, looks for a leader. */
+static void tell_waiting(struct server *server)
+{
+    struct session *session;
+    struct session *next;
+
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->hello) {
+            session_tell_hello(session);
+        }
+    }
+}
+
 static void on_role(void *arg, enum replica_role role, uint64_t term)
 {
     static const char *const names[] = {
@@ -145,6 +160,9 @@ static void on_role(void *arg, enum replica_role role, uint64_t term)
               names[role], term);
     if (served && !server->serving) {
         drop_clients(server);
+    }
+    if (!served && server->serving) {
+        tell_waiting(server);
     }
 }
 
@@ -249,6 +267,7 @@ static int open_node(struct server *server, char *ret_error)
         .timing = config_timing(config).raft,
         .snapshot_threshold = (uint32_t)config->snapshot_threshold,
         .snapshot_trailing = (uint32_t)config->snapshot_trailing,
+        .fast_failover = config->fast_failover,
         .trace = server->log->level == LOG_LEVEL_DEBUG,
         .replica = replica_config_of(server),
         .log = on_node_log,

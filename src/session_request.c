@@ -134,6 +134,18 @@ static enum session_need handle_hello(struct session *session,
     return session_answer(session, &response);
 }
 
+void session_tell_hello(struct session *session)
+{
+    struct node_info info;
+    struct wire_response response = {.key = {0}};
+
+    node_info_get(session->server, &info);
+    node_info_put_hello(session->server, &info, session->grace_ms, &response);
+    int rv = session_send(session, &response);
+    assert(rv == 0);
+    (void)rv;
+}
+
 static enum session_need handle_ping(struct session *session,
                                      const struct wire_request *request)
 {

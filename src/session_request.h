@@ -13,6 +13,9 @@
 
 #include "session.h"
 
+/* The answer to Hello once more, unasked for: this node has begun to serve. */
+void session_tell_hello(struct session *session);
+
 enum session_need
 session_handle_frame(struct session *session, const uint8_t *payload, size_t len);
 

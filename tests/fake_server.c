@@ -183,12 +183,32 @@ void fake_refuse_connections(struct fake *fake)
     fake->listener = -1;
 }
 
+static bool is_given_up(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK);
+
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
+/* The next connection that the client has not given up meanwhile, or -1. */
+static int accept_one(const struct fake *fake)
+{
+    int fd = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    while (fd >= 0 && is_given_up(fd)) {
+        close(fd);
+        fd = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }
+    return fd;
+}
+
 void fake_accept(struct world *world, struct fake *fake)
 {
     fake_close(fake);
     for (int i = 0; i < WAIT_TURNS_MAX && fake->fd < 0; i++) {
         world_turn(world);
-        fake->fd = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        fake->fd = accept_one(fake);
         if (fake->fd < 0)
             (void)poll(NULL, 0, 1);
     }

@@ -19,7 +19,7 @@ struct decree {
 
 struct link {
     struct sim_weather weather;
-    bool cut, clogged;
+    bool cut, clogged, refused;
     uint64_t number;  /* of the last packet */
     uint64_t last_us; /* when the last one arrives; nothing in order comes before */
     uint64_t busy_us; /* until when its bandwidth is used up */
@@ -312,6 +312,16 @@ void sim_net_cut(uint32_t from, uint32_t to, bool cut)
     if (cut) {
         lose_all(link);
     }
+}
+
+void sim_net_refuse(uint32_t from, uint32_t to, bool refused)
+{
+    link_of(from, to)->refused = refused;
+}
+
+bool sim_net_refuses(uint32_t from, uint32_t to)
+{
+    return link_of(from, to)->refused;
 }
 
 bool sim_net_is_cut(uint32_t from, uint32_t to)

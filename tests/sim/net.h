@@ -46,6 +46,9 @@ void sim_net_draw(bool drawn);
 /* While a link is cut, what is sent on it is lost, as is what was on its way when it was cut. */
 void sim_net_cut(uint32_t from, uint32_t to, bool cut);
 bool sim_net_is_cut(uint32_t from, uint32_t to);
+/* Who calls over this link is refused, as if nobody was there: a firewall's doing. */
+void sim_net_refuse(uint32_t from, uint32_t to, bool refused);
+bool sim_net_refuses(uint32_t from, uint32_t to);
 /* What would arrive while a link is clogged arrives when it is unclogged, in order, the link's delay
  * later. */
 void sim_net_clog(uint32_t from, uint32_t to, bool clogged);

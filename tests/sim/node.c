@@ -109,6 +109,7 @@ static void set_options(struct config *config)
     const struct sim_node_options *options = &world.options;
 
     set(&config->leader_lease_ms, options->leader_lease_ms);
+    config->fast_failover = !options->slow_failover;
     set(&config->reattach_grace_ms, options->reattach_grace_ms);
     set(&config->session_grace_max_ms, options->session_grace_max_ms);
     set(&config->snapshot_threshold, options->snapshot_threshold);
@@ -171,6 +172,7 @@ static void on_end(struct sim_process *process, int status)
 
     node->server = NULL;
     sim_raft_uv_forget(node);
+    node->links = NULL;
     node->starting = false;
     node->overheard = (struct fsm_events){0};
     sim_disk_crashed(node->disk, node->torn);

@@ -30,6 +30,7 @@ struct sim_node_options {
     /* Peers' messages as over TCP, which libraft is made for: in order, once, from one life to one life; what
      * comes late or twice is dropped. Off: as the links deliver them. */
     bool peers_in_order;
+    bool slow_failover; /* fast-failover = no */
     bool verbose; /* the servers' log, with virtual times, on stderr */
 };
 
@@ -59,6 +60,7 @@ struct sim_node {
     uint32_t connect_timeout_ms;
     struct sim_peer_order peers[SIM_NODES_MAX]; /* peers.h */
     struct sim_raft_io *io;                     /* raft_io.h; in the process's memory */
+    struct sim_peer_links *links;               /* peer_links.h; too */
     uv_loop_t loop;
 };
 

@@ -10,6 +10,7 @@
 enum {
     STREAM_CLUSTER = SIM_PLAN_STREAM_USERS + 1,
     STREAM_CORE,
+    STREAM_FAILOVER,
     HEALED_S = 75, /* phase B and C at least */
     END_S = 40,
     SETTLED_S = 10, /* more than the slowest disk's snapshot */
@@ -229,9 +230,12 @@ static void put_head(struct sim_plan *plan, struct sim_random *random)
     uint64_t trailing = sim_plan_between_log(random, 1, threshold * 2);
     uint32_t reattach = SIM_ONE_OF(random, reattach_ms);
     bool model = sim_random_below(random, 8) == 0 && !plan->options->calm;
+    struct sim_random extra = sim_plan_stream(plan, STREAM_FAILOVER);
+    bool slow = sim_plan_half(&extra) && !plan->options->calm;
 
     sim_plan_put(head, "lenient\nnodes %u\nseed %" PRIu64 "\nlease %" PRIu32 "ms\n",
                  plan->nodes, plan->seed, plan->lease_ms);
+    sim_plan_put(head, "fast-failover %s\n", slow ? "off" : "on");
     if (reattach != 0) {
         sim_plan_put(head, "reattach-grace %" PRIu32 "ms\n", reattach);
     }
@@ -261,8 +265,9 @@ static void put_head(struct sim_plan *plan, struct sim_random *random)
 /* What is broken for a while is whole again. */
 static void put_healing(struct sim_plan_text *out, const char *who, const char *links)
 {
-    sim_plan_put(out, "heal %s\nunclog %s\nresume %s\ndisk nodes go\ndisk nodes space\n",
-                 links, links, who);
+    sim_plan_put(out, "heal %s\nunclog %s\naccept %s\nresume %s\n", links, links,
+                 links, who);
+    sim_plan_put(out, "disk nodes go\ndisk nodes space\n");
     sim_plan_put(out, "disk nodes slow\nstart %s\n", who);
 }
 

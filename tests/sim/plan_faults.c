@@ -17,6 +17,7 @@ static const struct {
     {SIM_FAULT_SLOW_DISK, 20, true},      {SIM_FAULT_STALL, 20, true},
     {SIM_FAULT_FULL_DISK, 10, true},      {SIM_FAULT_DISK_ERROR, 20, true},
     {SIM_FAULT_RATE, 20, true},           {SIM_FAULT_WALL, 20, true},
+    {SIM_FAULT_ALARM, 200, false},
 };
 
 enum { SHORTEST_US = 50000, LONGEST_US = 30000000 };
@@ -232,6 +233,20 @@ static void clog_link(const struct fault *fault)
     sim_plan_at(fault->plan, end_of(fault), "unclog %s", link);
 }
 
+/* Connections between living nodes break, which costs nothing; and as often new ones are refused, which
+ * cannot be told from a death. */
+static void alarm_once(const struct fault *fault)
+{
+    static const char *const links[] = {"leader=nodes", "nodes=nodes", "leader=follower"};
+    const char *link = links[below(fault, 3)];
+
+    if (below(fault, 2) == 0) {
+        sim_plan_at(fault->plan, fault->at_us, "refuse %s", link);
+        sim_plan_at(fault->plan, end_of(fault), "accept all");
+    }
+    sim_plan_at(fault->plan, fault->at_us, "break-off %s", link);
+}
+
 /* ---- processes ---- */
 
 static void crash(const struct fault *fault)
@@ -403,6 +418,7 @@ static void (*const makers[SIM_FAULTS_COUNT])(const struct fault *) = {
     [SIM_FAULT_DISK_ERROR] = disk_error,
     [SIM_FAULT_RATE] = clock_rate,
     [SIM_FAULT_WALL] = wall_jump,
+    [SIM_FAULT_ALARM] = alarm_once,
 };
 
 /* Faults of one kind, spread over the phase; what ends them lies in it too. */

@@ -9,6 +9,7 @@
 
 #include "disk_io.h"
 #include "node.h"
+#include "peer_links.h"
 #include "process.h"
 #include "server_internal.h"
 
@@ -61,12 +62,17 @@ static void close_step(struct sim_raft_io *io)
     }
 }
 
-static void on_handle_closed(uv_handle_t *handle)
+static void on_part_closed(void *arg)
 {
-    struct sim_raft_io *io = handle->data;
+    struct sim_raft_io *io = arg;
 
     io->handles--;
     close_step(io);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
 }
 
 /* ---- completions ---- */
@@ -382,6 +388,8 @@ io_start(struct raft_io *io, unsigned tick_ms, raft_io_tick_cb tick, raft_io_rec
     uv_prepare_start(&impl->before_io, on_before_io);
     uv_check_start(&impl->after_io, on_after_io);
     io->capacity = sim_disk_capacity(disk_of(io));
+    sim_peer_links_start(impl->node->links);
+    impl->handles++;
     return 0;
 }
 
@@ -407,6 +415,9 @@ static void io_close(struct raft_io *io, raft_io_close_cb cb)
 
     impl->closing = true;
     impl->on_closed = cb;
+    if (impl->on_message != NULL) {
+        sim_peer_links_close(impl->node->links, on_part_closed, impl);
+    }
     while ((request = sim_disk_cancel(disk_of(io))) != NULL) {
         cancel((struct io_request *)request);
     }

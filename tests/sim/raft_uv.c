@@ -2,6 +2,7 @@
  * same functions on simulated disks and links. */
 #include <raft/uv.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,11 @@
 #include "disk_io.h"
 #include "net.h"
 #include "node.h"
+#include "peer_links.h"
 #include "peers.h"
 #include "process.h"
 #include "raft_io.h"
+#include "socket.h"
 #include "transport.h"
 
 static struct sim_node *here(void)
@@ -80,9 +83,9 @@ void transport_init(struct raft_uv_transport *face,
                     uv_loop_t *loop,
                     const struct transport_config *config)
 {
-    (void)loop;
     *face = (struct raft_uv_transport){.version = 1};
     here()->connect_timeout_ms = config->connect_timeout_ms;
+    here()->links = sim_peer_links_new(here(), loop, config);
 }
 
 /* Nobody sets any here. */
@@ -96,6 +99,23 @@ void transport_set_tls(struct raft_uv_transport *face, const struct transport_tl
 void transport_release(struct raft_uv_transport *face)
 {
     (void)face;
+    sim_peer_links_free(here()->links);
+    here()->links = NULL;
+}
+
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret)
+{
+    struct sockaddr_in *to = (struct sockaddr_in *)ret;
+    uint32_t host = sim_node((unsigned)node_id)->process.host;
+
+    (void)face;
+    *ret = (struct sockaddr_storage){0};
+    to->sin_family = AF_INET;
+    to->sin_port = htons(SIM_PEER_PORT);
+    inet_pton(AF_INET, sim_host_address(host), &to->sin_addr);
+    return sim_peer_links_reached(here()->links, (unsigned)node_id);
 }
 
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)

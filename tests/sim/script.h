@@ -53,6 +53,7 @@ enum sim_fault {
     SIM_FAULT_RATE, /* of a clock */
     SIM_FAULT_WALL, /* a jump of the wall clock */
     SIM_FAULT_HOSTILE,
+    SIM_FAULT_ALARM, /* connections between nodes that break, and are refused, though both live */
     SIM_FAULTS_COUNT,
 };
 const char *sim_fault_name(enum sim_fault fault); /* "client-weather" */

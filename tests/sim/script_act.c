@@ -1,5 +1,7 @@
 #include "script_internal.h"
 
+#include "peer_links.h"
+
 /* ---- who, when the line happens ---- */
 
 struct group {
@@ -241,6 +243,45 @@ void sim_act_cut(struct sim_script *script, const struct sim_command *command)
         count(script, SIM_FAULT_CUT);
     }
     each_link(script, command, cut_one);
+}
+
+static void refuse_one(uint32_t from, uint32_t to, const struct sim_command *command)
+{
+    sim_net_refuse(from, to, command->on);
+}
+
+void sim_act_refuse(struct sim_script *script, const struct sim_command *command)
+{
+    if (command->on) {
+        count(script, SIM_FAULT_ALARM);
+    }
+    each_link(script, command, refuse_one);
+}
+
+static struct sim_node *node_at(uint32_t host)
+{
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
+        if (sim_node(i)->process.host == host) {
+            return sim_node(i);
+        }
+    }
+    return NULL;
+}
+
+static void break_off_one(uint32_t from, uint32_t to, const struct sim_command *command)
+{
+    struct sim_node *one = node_at(from), *other = node_at(to);
+
+    (void)command;
+    if (one != NULL && other != NULL) {
+        sim_peer_links_break(one, other);
+    }
+}
+
+void sim_act_break_off(struct sim_script *script, const struct sim_command *command)
+{
+    count(script, SIM_FAULT_ALARM);
+    each_link(script, command, break_off_one);
 }
 
 static void clog_one(uint32_t from, uint32_t to, const struct sim_command *command)

@@ -46,6 +46,31 @@ bool sim_cluster_lease(struct sim_line *line, struct sim_command *command)
     return duration_ms(line, &line->script->nodes.leader_lease_ms);
 }
 
+/* False: neither on nor off. */
+static bool parse_on_off(struct sim_line *line, bool *ret)
+{
+    static const char *const names[] = {"on", "off", NULL};
+    unsigned which;
+
+    if (!sim_line_choice(line, names, &which)) {
+        return false;
+    }
+    *ret = which == 1;
+    return true;
+}
+
+bool sim_cluster_fast_failover(struct sim_line *line, struct sim_command *command)
+{
+    bool on;
+
+    (void)command;
+    if (!parse_on_off(line, &on)) {
+        return false;
+    }
+    line->script->nodes.slow_failover = !on;
+    return true;
+}
+
 bool sim_cluster_reattach_grace(struct sim_line *line, struct sim_command *command)
 {
     (void)command;
@@ -113,15 +138,8 @@ bool sim_cluster_seed(struct sim_line *line, struct sim_command *command)
 
 bool sim_cluster_model(struct sim_line *line, struct sim_command *command)
 {
-    static const char *const names[] = {"on", "off", NULL};
-    unsigned which;
-
     (void)command;
-    if (!sim_line_choice(line, names, &which)) {
-        return false;
-    }
-    line->script->model = which == 1;
-    return true;
+    return parse_on_off(line, &line->script->model);
 }
 
 bool sim_cluster_rate_max(struct sim_line *line, struct sim_command *command)

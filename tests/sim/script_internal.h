@@ -182,6 +182,7 @@ bool sim_value_ppm(const char *text, uint32_t *ret); /* "2%", "0.5%", "300ppm" *
 bool sim_cluster_lenient(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_nodes(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_lease(struct sim_line *line, struct sim_command *command);
+bool sim_cluster_fast_failover(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_reattach_grace(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_grace_max(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_plain_min(struct sim_line *line, struct sim_command *command);
@@ -224,6 +225,8 @@ void sim_act_kill(struct sim_script *script, const struct sim_command *command);
 void sim_act_pause(struct sim_script *script, const struct sim_command *command);
 void sim_act_close(struct sim_script *script, const struct sim_command *command);
 void sim_act_cut(struct sim_script *script, const struct sim_command *command);
+void sim_act_refuse(struct sim_script *script, const struct sim_command *command);
+void sim_act_break_off(struct sim_script *script, const struct sim_command *command);
 void sim_act_clog(struct sim_script *script, const struct sim_command *command);
 void sim_act_weather(struct sim_script *script, const struct sim_command *command);
 void sim_act_fate(struct sim_script *script, const struct sim_command *command);

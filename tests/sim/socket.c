@@ -122,6 +122,19 @@ void sim_socket_reset(struct sim_socket *socket)
     release(socket);
 }
 
+void sim_socket_break(struct sim_socket *socket)
+{
+    assert(socket->kind == SOCKET_STREAM);
+    struct tcp_end *end = socket->end, *peer = end->peer;
+
+    if (peer->state == END_OPEN) {
+        tcp_break(peer, ECONNRESET);
+    }
+    if (end->state == END_OPEN) {
+        tcp_break(end, ECONNRESET);
+    }
+}
+
 /* Lowest descriptor first, as a kernel does it. */
 void sim_sockets_end(struct sim_process *process)
 {

@@ -60,6 +60,8 @@ enum sim_socket_state {
 };
 enum sim_socket_state sim_socket_state(const struct sim_socket *socket);
 void sim_socket_reset(struct sim_socket *socket); /* close with RST */
+/* Outside: what is between the two ends of a connection breaks it for both. */
+void sim_socket_break(struct sim_socket *socket);
 /* Hold back what is written from now on (a segment stuck in a router) until it is let go. Closing the
  * socket does not lose it: that lets it go, and it still arrives. A reset loses it. */
 void sim_socket_hold(struct sim_socket *socket, bool hold);

@@ -181,7 +181,8 @@ static void on_call(struct tcp_end *end)
     }
     if (end->state == END_ACCEPTING || end->state == END_OPEN) {
         tcp_put_control(end, TCP_SYN_ACK);
-    } else if (end->state != END_NONE || listener == NULL) {
+    } else if (end->state != END_NONE || listener == NULL ||
+               sim_net_refuses(end->peer->host, end->host)) {
         tcp_put_control(end, TCP_RST);
     } else if (listener->waiting_count < listener->backlog) {
         end->state = END_ACCEPTING;

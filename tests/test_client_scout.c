@@ -1,0 +1,119 @@
+/* The client library's scouts: who leads now, asked beside the session's connection. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fake_server.h"
+
+#define FIRST  (&world->server[0])
+#define SECOND (&world->server[1])
+#define THIRD  (&world->server[2])
+
+enum { LATE_MS = 250 };
+
+static const struct netlock_options all = {.client_id = "tester", .servers = "all"};
+
+/* A client of the first server, with a request that is not answered in time: the scouts are out. */
+static struct world *waiting_for_an_answer(void)
+{
+    struct world *world = world_new(&all);
+
+    fake_refuse_connections(THIRD);
+    fake_greet(world, FIRST, NULL, 0);
+    world_lock(world, "job", NULL);
+    fake_expect(world, FIRST, WIRE_REQ_LOCK);
+    world_advance(world, LATE_MS);
+    fake_accept(world, SECOND);
+    fake_expect(world, SECOND, WIRE_REQ_HELLO);
+    return world;
+}
+
+/* Its connection becomes the session's: no second one, no second Hello. */
+static void another_leader_is_joined_on_the_scouts_connection(void **state)
+{
+    (void)state;
+    struct world *world = waiting_for_an_answer();
+
+    fake_hello(world, SECOND, true, SECOND->address);
+    fake_expect(world, SECOND, WIRE_REQ_ATTACH);
+    fake_expect_closed(world, FIRST);
+    assert_int_equal(world_count(world, NETLOCK_DISCONNECTED, NULL), 1);
+    world_free(world);
+}
+
+/* A follower said that it is none, and begins to lead: that is told without being asked for. */
+static void a_server_that_begins_to_lead_is_believed(void **state)
+{
+    (void)state;
+    struct world *world = waiting_for_an_answer();
+
+    fake_hello(world, SECOND, false, FIRST->address);
+    world_turn(world);
+    assert_int_equal(world->nl->session.state, SESSION_READY);
+    fake_hello(world, SECOND, true, SECOND->address);
+    fake_expect(world, SECOND, WIRE_REQ_ATTACH);
+    world_free(world);
+}
+
+static void a_leader_that_is_only_slow_is_not_left(void **state)
+{
+    (void)state;
+    struct world *world = waiting_for_an_answer();
+
+    fake_hello(world, SECOND, false, FIRST->address);
+    world_turn(world);
+    fake_grant(world, FIRST, "job", 7, 10000, WIRE_DROP_RELEASE);
+    world_wait(world, &world->result[0]);
+    assert_int_equal(world->result[0].rv, 0);
+    fake_expect_closed(world, SECOND); /* called back */
+    assert_int_equal(world_count(world, NETLOCK_DISCONNECTED, NULL), 0);
+    world_free(world);
+}
+
+static void no_scout_goes_out_before_an_answer_is_late(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&all);
+
+    fake_greet(world, FIRST, NULL, 0);
+    world_lock(world, "job", NULL);
+    fake_expect(world, FIRST, WIRE_REQ_LOCK);
+    world_advance(world, 150);
+    for (size_t i = 0; i < SCOUTS_MAX; i++)
+        assert_int_equal(world->nl->scouts.scouts[i].state, SCOUT_AWAY);
+    world_free(world);
+}
+
+/* Not every server is a scout's to find: a client that has never been attached tries one after the other. */
+static void a_lost_leader_is_looked_for_everywhere(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&all);
+    fake_greet(world, FIRST, NULL, 0);
+    world_advance(world, 1500);
+    fake_refuse_connections(FIRST);
+    fake_close(FIRST);
+    world_until_down(world);
+
+    unsigned out = 0;
+    for (size_t i = 0; i < SCOUTS_MAX; i++)
+        out += world->nl->scouts.scouts[i].state != SCOUT_AWAY;
+    assert_true(out > 0);
+    fake_greet(world, THIRD, NULL, 0);
+    world_free(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(another_leader_is_joined_on_the_scouts_connection),
+        cmocka_unit_test(a_server_that_begins_to_lead_is_believed),
+        cmocka_unit_test(a_leader_that_is_only_slow_is_not_left),
+        cmocka_unit_test(no_scout_goes_out_before_an_answer_is_late),
+        cmocka_unit_test(a_lost_leader_is_looked_for_everywhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
