@@ -127,6 +127,15 @@ void tls_free(struct tls *tls)
     free(tls);
 }
 
+/* What somebody else left in the thread's queue would be taken for ours. Looking is much cheaper than
+ * clearing, and this is done for each record. */
+static void clear_errors(void)
+{
+    if (ERR_peek_error() != 0) {
+        ERR_clear_error();
+    }
+}
+
 /* ---- the end ---- */
 
 /* What a peer that speaks no TLS gets, so that its log has something to go by: OpenSSL sends nothing. */
@@ -249,7 +258,7 @@ int tls_handshake(struct tls *tls)
     if (tls->established) {
         return 0;
     }
-    ERR_clear_error();
+    clear_errors();
     int rv = SSL_do_handshake(tls->ssl);
     if (rv == 1) {
         tls->established = true;
@@ -283,6 +292,14 @@ void tls_feed_end(struct tls *tls)
     tls->in_ended = true;
 }
 
+/* What OpenSSL would find out in a microsecond: all that was fed has become text, and the text was read.
+ * Every read of a connection ends here. */
+static bool is_used_up(const struct tls *tls)
+{
+    return tls->in_len == 0 && !tls->in_ended && SSL_pending(tls->ssl) == 0 &&
+           (SSL_get_shutdown(tls->ssl) & SSL_RECEIVED_SHUTDOWN) == 0;
+}
+
 ssize_t tls_read(struct tls *tls, uint8_t *out, size_t size)
 {
     size_t len;
@@ -291,7 +308,10 @@ ssize_t tls_read(struct tls *tls, uint8_t *out, size_t size)
     if (rv != 0) {
         return rv;
     }
-    ERR_clear_error();
+    if (is_used_up(tls)) {
+        return -EAGAIN;
+    }
+    clear_errors();
     if (SSL_read_ex(tls->ssl, out, size, &len) == 1) {
         return (ssize_t)len;
     }
@@ -314,7 +334,7 @@ int tls_write(struct tls *tls, const uint8_t *data, size_t len)
     if (rv != 0 || len == 0) {
         return rv;
     }
-    ERR_clear_error();
+    clear_errors();
     if (SSL_write_ex(tls->ssl, data, len, &written) != 1) {
         return fail(tls);
     }
@@ -326,9 +346,9 @@ void tls_close(struct tls *tls)
 {
     if (tls->established && !tls->failed && !tls->closed) {
         tls->closed = true;
-        ERR_clear_error();
+        clear_errors();
         (void)SSL_shutdown(tls->ssl);
-        ERR_clear_error();
+        clear_errors();
     }
 }
 
