@@ -150,6 +150,7 @@ static void open_all(void)
         struct connection *c = &connections[i];
         struct netlock_options o = {.servers = B.endpoints,
                                     .flags = NETLOCK_MANUAL,
+                                    .connect_timeout_ms = 60000,
                                     .on_notice = on_notice,
                                     .arg = c};
         struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
