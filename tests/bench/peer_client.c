@@ -197,5 +197,8 @@ int main(int argc, char **argv)
         bench_tick(now_ns(), at_kill);
     }
     bench_print();
+    /* Or what they hold would be in the way of the next run until the grace for the lost is over. */
+    for (int i = 0; i < connections_count; i++)
+        netlock_close(connections[i].nl);
     return 0;
 }
