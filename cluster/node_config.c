@@ -13,6 +13,7 @@
 enum {
     SNAPSHOT_THRESHOLD = 8192,
     SNAPSHOT_TRAILING = 8192,
+    LOG_BYTES_MAX = 64 * 1024 * 1024,
 };
 
 __attribute__((format(printf, 2, 3))) static int
@@ -118,6 +119,9 @@ struct raft_node_config node_config_copy(const struct raft_node_config *config)
     if (copy.snapshot_trailing == 0) {
         copy.snapshot_trailing = SNAPSHOT_TRAILING;
     }
+    copy.replica.log_bytes_max = LOG_BYTES_MAX;
+    copy.replica.snapshot_threshold = copy.snapshot_threshold;
+    copy.replica.snapshot_trailing = copy.snapshot_trailing;
     return copy;
 }
 

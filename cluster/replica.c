@@ -8,6 +8,7 @@
 
 #include "batch.h"
 #include "entry.h"
+#include "log_bound.h"
 #include "outbox.h"
 #include "raft_guard.h"
 #include "snapshot.h"
@@ -35,6 +36,7 @@ struct replica {
     struct replica_host host;
     struct raft_fsm raft_fsm;
     struct raft *raft;
+    struct log_bound log_bound;
 
     struct fsm *fsm;
     uint64_t commands_index; /* the last entry with commands that is in `fsm`; 0: none */
@@ -192,6 +194,7 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
     }
     check_no_hole(replica, index);
     check_agreement(replica, index);
+    log_bound_applied(&replica->log_bound, replica->raft, buf->len);
 
     /* Of this leadership, not an earlier one of this node: those have nobody to answer. */
     bool own = leads(replica) && header->proposer == replica->config.node_id &&
@@ -229,6 +232,7 @@ static int on_snapshot(struct raft_fsm *raft_fsm,
         abort();
     }
     snapshot_encode(replica->fsm, replica->commands_index, &buf->base, &buf->len);
+    log_bound_snapshot(&replica->log_bound, replica->raft);
     *ret_bufs = buf;
     *ret_count = 1;
     return 0;
@@ -398,6 +402,9 @@ struct replica *replica_new(const struct replica_config *config,
     replica->config = *config;
     replica->host = *host;
     replica->fsm = fsm_new(config->hash_seed);
+    replica->log_bound = (struct log_bound){.bytes_max = config->log_bytes_max,
+                                            .threshold = config->snapshot_threshold,
+                                            .trailing = config->snapshot_trailing};
     replica->raft_fsm = (struct raft_fsm){
         .version = 1,
         .data = replica,

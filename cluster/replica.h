@@ -67,6 +67,8 @@ struct replica_config {
     uint64_t tick_interval_ms; /* 1000 */
     size_t
         commands_waiting_max; /* in the open batches; above it replica_propose says -EBUSY */
+    uint64_t log_bytes_max;                         /* see log_bound.h; 0: no bound */
+    unsigned snapshot_threshold, snapshot_trailing; /* what libraft was given */
 };
 
 /* What the replica tells its owner. Called from replica_flush() only, never from inside libraft.

@@ -94,6 +94,7 @@ struct bench_client {
     bool is_woken;
     bool connected; /* it was, at least once */
     bool cut_off;   /* lost its connection, and has not been granted anything since */
+    uint64_t asked; /* HOLD: locks */
     struct bench_worker *workers;
 };
 TAILQ_HEAD(bench_client_list, bench_client);
@@ -120,7 +121,6 @@ struct bench {
     uint64_t start_ns, begun;      /* of the schedule, and how much of it was begun */
     uint64_t rest_end_ns;          /* something failed: nothing new before */
 
-    uint64_t asked;     /* HOLD: locks asked for */
     uint64_t standing;  /* WAITERS: in the queue, this round */
     bool passing;       /* the lock goes down the queue */
     uint64_t passed_ns; /* last time that it was given up */

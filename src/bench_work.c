@@ -132,12 +132,17 @@ static void begin_due_cycles(struct bench *bench)
 
 static void take_next(struct bench_worker *worker)
 {
-    struct bench *bench = worker->client->bench;
+    struct bench_client *client = worker->client;
+    struct bench *bench = client->bench;
+    uint64_t number =
+        (uint64_t)(client - bench->clients) + client->asked * bench->options->clients;
 
-    if (bench->asked == bench->options->count || bench->phase == BENCH_DRAIN) {
+    /* To each client its share: a cluster bounds what one may hold. */
+    if (number >= bench->options->count || bench->phase == BENCH_DRAIN) {
         return;
     }
-    bench_work_name(worker, bench->asked++);
+    client->asked++;
+    bench_work_name(worker, number);
     ask(worker, bench->now_ns);
 }
 

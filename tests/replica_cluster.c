@@ -75,6 +75,9 @@ static struct replica *new_replica(struct node *node)
             },
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = node->cluster->commands_waiting_max,
+        .log_bytes_max = node->cluster->log_bytes_max,
+        .snapshot_threshold = node->cluster->snapshot_threshold,
+        .snapshot_trailing = node->cluster->snapshot_trailing,
     };
     struct replica_host host = {
         .arg = node,

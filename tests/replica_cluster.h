@@ -66,7 +66,8 @@ struct cluster {
     unsigned snapshot_threshold;
     unsigned snapshot_trailing;
     size_t commands_waiting_max;
-    int fatal_fd; /* -1, or where the reason goes before the process ends */
+    uint64_t log_bytes_max; /* of replicas made from now on; 0: no bound */
+    int fatal_fd;           /* -1, or where the reason goes before the process ends */
 };
 
 /* Nodes are up, and know nothing of each other yet. */

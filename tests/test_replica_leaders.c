@@ -302,6 +302,28 @@ static void a_follower_far_behind_takes_the_leaders_snapshot(void **state)
     assert_replicas_equal(c);
 }
 
+/* The number of entries alone would keep them all. */
+static void a_log_of_large_entries_is_cut_by_its_bytes(void **state)
+{
+    struct cluster *c = *state;
+    uint64_t entries_max = 200;
+
+    c->log_bytes_max = 4000; /* some thirty of them */
+    cluster_restart(c);
+    cluster_fill(c, 300);
+    cluster_run(c, 2 * HEARTBEAT_MS);
+    cluster_catch_up(c);
+
+    for (unsigned id = 1; id <= NODES; id++) {
+        struct node *node = &c->nodes[id];
+        assert_non_null(node->disk.snapshot);
+        assert_true(raft_last_index(&node->raft) > 300);
+        assert_true(raft_last_index(&node->raft) - node->disk.first_index < entries_max);
+        assert_snapshot_knows_its_last_entry(node);
+    }
+    assert_replicas_equal(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +344,8 @@ int main(void)
             a_failover_expires_nothing_early_and_late_by_the_election, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_restart_from_snapshot_and_log_restores_the_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_of_large_entries_is_cut_by_its_bytes, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_follower_far_behind_takes_the_leaders_snapshot,
                                         setup, teardown),
     };

@@ -150,6 +150,7 @@ static void open_all(void)
         struct connection *c = &connections[i];
         struct netlock_options o = {.servers = B.endpoints,
                                     .flags = NETLOCK_MANUAL,
+                                    .connect_timeout_ms = 60000,
                                     .on_notice = on_notice,
                                     .arg = c};
         struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
@@ -196,5 +197,8 @@ int main(int argc, char **argv)
         bench_tick(now_ns(), at_kill);
     }
     bench_print();
+    /* Or what they hold would be in the way of the next run until the grace for the lost is over. */
+    for (int i = 0; i < connections_count; i++)
+        netlock_close(connections[i].nl);
     return 0;
 }

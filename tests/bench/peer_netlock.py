@@ -25,7 +25,7 @@ class PEER(peerlib.Peer):
         self.bin = os.path.join(peerlib.BUILD, "netlock_client")
         os.makedirs(peerlib.BUILD, exist_ok=True)
         subprocess.check_call(
-            ["gcc", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE", "-I" + peerlib.HERE,
+            ["gcc", "-O2", "-Wall", "-Wextra", "-I" + peerlib.HERE,
              "-I" + os.path.join(ROOT, "src"), os.path.join(SELF, "peer_client.c"), library,
              "-lprotobuf-c", "-lpthread", "-o", self.bin])
 
