@@ -1,5 +1,6 @@
 #include "datadir.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -72,10 +73,10 @@ static int check_mode(const struct datadir *dir, char *ret_error)
                       "owner, or chown the directory and all in it",
                       dir->path, st.st_uid, geteuid());
     }
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    if ((st.st_mode & (S_IWGRP | S_IRWXO)) != 0) {
         return refuse(
             ret_error, -EACCES,
-            "data directory %s may be written by others (mode %04o): chmod 0700 %s",
+            "data directory %s is open to others (mode %04o): chmod 0700 %s",
             dir->path, st.st_mode & 07777, dir->path);
     }
     if (faccessat(dir->fd, ".", R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
@@ -174,6 +175,12 @@ static int check_content(const struct datadir *dir,
     int error = check_identity(dir, identity, ret_error);
     if (error != 0) {
         return error;
+    }
+    if (dir->node.restoring) {
+        return refuse(
+            ret_error, -EUCLEAN,
+            "a restore into %s was cut off: remove what is in it and restore again",
+            dir->path);
     }
     if (dir->node.log_begun && !has_log(dir)) {
         return refuse(ret_error, -EUCLEAN,
@@ -409,18 +416,28 @@ bool datadir_is_new(const struct datadir *dir)
     return !dir->node.log_begun;
 }
 
-int datadir_log_begun(struct datadir *dir)
+static int write_log_state(struct datadir *dir, bool begun, bool restoring)
 {
-    if (dir->node.log_begun) {
-        return 0;
-    }
     struct node_file node = dir->node;
-    node.log_begun = true;
+
+    node.log_begun = begun;
+    node.restoring = restoring;
     int error = node_file_write(dir->fd, &node);
     if (error == 0) {
         dir->node = node;
     }
     return error;
+}
+
+int datadir_log_begun(struct datadir *dir)
+{
+    return dir->node.log_begun ? 0 : write_log_state(dir, true, false);
+}
+
+int datadir_restoring(struct datadir *dir)
+{
+    assert(!dir->node.log_begun);
+    return write_log_state(dir, false, true);
 }
 
 const char *datadir_doubtful_fs(const struct datadir *dir)

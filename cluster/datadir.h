@@ -36,7 +36,7 @@ bool datadir_cluster_id_valid(const char *cluster_id);
  * @identity.
  *
  * Returns 0, or a negative errno and in @ret_error one line that says what is wrong and
- * what to do: -ENOTDIR, -EACCES (not ours, not writable, others may write), -ENOTEMPTY
+ * what to do: -ENOTDIR, -EACCES (not ours, not writable, open to others), -ENOTEMPTY
  * (somebody else's files), -EBUSY (another process has it), -EXDEV (of another cluster or
  * node), -EPROTO (of a newer version), -EUCLEAN (damaged identity, or its log is gone).
  */
@@ -56,6 +56,10 @@ bool datadir_is_new(const struct datadir *dir);
 
 /* Remember on disk that this node has a log from now on. */
 int datadir_log_begun(struct datadir *dir);
+
+/* Remember on disk that this node gets a log from a backup. Until datadir_log_begun() the
+ * directory is refused: a node must not start empty where one was to be restored. */
+int datadir_restoring(struct datadir *dir);
 
 /* A file system that keeps nothing over a power cut, or that locks and syncs badly: its
  * name

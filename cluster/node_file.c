@@ -13,7 +13,7 @@ enum { NODE_FILE_BYTES_MAX = 512 };
 
 static int node_file_parse(const char *text, struct node_file *ret)
 {
-    char log[4];
+    char log[16];
     int end = 0;
 
     /* A newer format may say more or other things than we can read; its number must do.
@@ -24,13 +24,14 @@ static int node_file_parse(const char *text, struct node_file *ret)
     if (ret->format > DATADIR_FORMAT) {
         return 0;
     }
-    int fields = sscanf(text, "format %u\ncluster %63s\nnode %" SCNu64 "\nlog %3s\n%n",
+    int fields = sscanf(text, "format %u\ncluster %63s\nnode %" SCNu64 "\nlog %15s\n%n",
                         &ret->format, ret->cluster_id, &ret->node_id, log, &end);
     if (fields != 4 || text[end] != '\0' || ret->node_id == 0) {
         return -EUCLEAN;
     }
     ret->log_begun = strcmp(log, "yes") == 0;
-    return ret->log_begun || strcmp(log, "no") == 0 ? 0 : -EUCLEAN;
+    ret->restoring = strcmp(log, "restoring") == 0;
+    return ret->log_begun || ret->restoring || strcmp(log, "no") == 0 ? 0 : -EUCLEAN;
 }
 
 static int read_small_file(int dir_fd, const char *name, char *buffer, size_t size)
@@ -80,13 +81,21 @@ static int write_all(int fd, const char *data, size_t len)
     return 0;
 }
 
+static const char *log_word(const struct node_file *node)
+{
+    if (node->restoring) {
+        return "restoring";
+    }
+    return node->log_begun ? "yes" : "no";
+}
+
 /* Write beside it, sync, rename, sync the directory. */
 int node_file_write(int dir_fd, const struct node_file *node)
 {
     char text[NODE_FILE_BYTES_MAX];
-    int len = snprintf(text, sizeof text,
-                       "format %u\ncluster %s\nnode %" PRIu64 "\nlog %s\n", node->format,
-                       node->cluster_id, node->node_id, node->log_begun ? "yes" : "no");
+    int len =
+        snprintf(text, sizeof text, "format %u\ncluster %s\nnode %" PRIu64 "\nlog %s\n",
+                 node->format, node->cluster_id, node->node_id, log_word(node));
 
     int fd =
         openat(dir_fd, NODE_FILE_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

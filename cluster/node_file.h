@@ -3,7 +3,7 @@
  *     format 1
  *     cluster NAME
  *     node 7
- *     log yes          "no" until this node has a log
+ *     log yes          "no" until this node has a log; "restoring" while a backup is being put in
  */
 #ifndef NETLOCK_NODE_FILE_H
 #define NETLOCK_NODE_FILE_H
@@ -22,6 +22,7 @@ struct node_file {
     char cluster_id[DATADIR_CLUSTER_ID_BYTES_MAX + 1];
     uint64_t node_id;
     bool log_begun;
+    bool restoring; /* then not log_begun */
 };
 
 /* Returns 0, also if there is none, -EUCLEAN if it is damaged, or the error of reading it. */

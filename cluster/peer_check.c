@@ -233,7 +233,6 @@ append_check(struct peer_check *check, const uint8_t *head, size_t head_len)
         refused = "something in its unused bytes";
     }
     check->entries_count = refused == NULL ? (unsigned)count : 0;
-    check->entries_done = 0;
     return refused;
 }
 
@@ -405,6 +404,7 @@ message_begin(struct peer_check *check, const uint8_t *bytes, size_t len, size_t
     }
     const uint8_t *payload = bytes + PREAMBLE_BYTES + head_len;
     size_t behind = len - PREAMBLE_BYTES - head_len;
+    check->entries_count = check->entries_done = 0;
     refused = kind->check(check, bytes + PREAMBLE_BYTES, head_len);
     if (refused != NULL) {
         return refused;

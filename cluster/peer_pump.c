@@ -66,7 +66,7 @@ static void end(struct peer_pump *pump, enum peer_end why, const char *reason)
 
 static void lost(struct peer_pump *pump, int error)
 {
-    end(pump, PEER_END_LOST, error == UV_EOF ? "closed by the peer" : uv_strerror(error));
+    end(pump, PEER_END_LOST, peer_socket_why(pump->socket, error));
 }
 
 static void dropped(struct peer_pump *pump, int error)
@@ -237,7 +237,7 @@ static void on_socket_end(void *arg, int error)
 
 /* ---- the beginning -------------------------------------------------------------------------- */
 
-static void no_open(void *arg)
+static void already(void *arg)
 {
     (void)arg;
 }
@@ -249,7 +249,8 @@ static void start(struct peer_pump *pump)
     bool in = pump->direction == PEER_IN;
     struct peer_socket_user user = {
         .arg = pump,
-        .on_open = no_open,
+        .on_connected = already,
+        .on_open = already,
         .on_room = in ? in_on_room : unwanted_room,
         .on_read = in ? in_on_read : out_on_answer,
         .on_written = out_on_written,

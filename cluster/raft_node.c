@@ -386,6 +386,13 @@ int raft_node_new(struct raft_node **ret,
     return 0;
 }
 
+void raft_node_set_tls(struct raft_node *node,
+                       struct tls_context *in,
+                       struct tls_context *out)
+{
+    transport_set_tls(&node->transport, &(struct transport_tls){.in = in, .out = out});
+}
+
 void raft_node_free(struct raft_node *node)
 {
     assert(node->dir == NULL && node->handles_open == 0);
@@ -601,8 +608,7 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
         const struct raft_server *server = &configuration->servers[i];
         ret->members[i].node_id = server->id;
         ret->members[i].voter = server->role == RAFT_VOTER;
-        snprintf(ret->members[i].peer_address, sizeof ret->members[i].peer_address, "%s",
-                 server->address);
+        ret->members[i].peer_address = server->address;
         ret->members_count++;
     }
 }

@@ -22,6 +22,7 @@
 #include <uv.h>
 
 #include "replica.h"
+#include "tls.h"
 
 enum { RAFT_NODE_MEMBERS_MAX = 15, RAFT_NODE_ERROR_BYTES = 512 };
 
@@ -76,6 +77,12 @@ int raft_node_new(struct raft_node **ret,
                   const struct replica_host *host,
                   char ret_error[static RAFT_NODE_ERROR_BYTES]);
 
+/* Certificates for connections between nodes from now on: @in for accepted ones (TLS_SERVER), @out for our
+ * own (TLS_CLIENT). Takes both over. Without them nodes speak in plain text. */
+void raft_node_set_tls(struct raft_node *node,
+                       struct tls_context *in,
+                       struct tls_context *out);
+
 /* The process must not have SIGPIPE at its default; asserted.
  * Load snapshot and log (blocks), then listen and take part in elections. Returns 0, or a
  * negative errno and one line in @ret_error: -EADDRINUSE and other failures to listen,
@@ -105,7 +112,7 @@ struct raft_node_status {
     size_t members_count;
     struct {
         uint64_t node_id;
-        char peer_address[256];
+        const char *peer_address; /* borrowed until the loop goes on */
         bool voter;
     } members[RAFT_NODE_MEMBERS_MAX];
 };

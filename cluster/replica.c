@@ -82,6 +82,21 @@ static bool leads(const struct replica *replica)
 
 /* ---- applying entries: inside libraft, nothing here may call back into it --------------------- */
 
+/* What its leader had applied was committed, so it lies before the entry in every log. */
+static void check_no_hole(const struct replica *replica, uint64_t index)
+{
+    uint64_t prior_index = replica->reader.header.prior_index;
+
+    if (prior_index <= replica->commands_index) {
+        return;
+    }
+    die(replica,
+        "this node's log has a hole: entry %llu was made after entry %llu, but the last "
+        "one here is %llu",
+        (unsigned long long)index, (unsigned long long)prior_index,
+        (unsigned long long)replica->commands_index);
+}
+
 static void check_agreement(const struct replica *replica, uint64_t index)
 {
     const struct entry_header *header = &replica->reader.header;
@@ -175,6 +190,7 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
     if (error != NULL) {
         die(replica, "entry %llu cannot be read: %s", (unsigned long long)index, error);
     }
+    check_no_hole(replica, index);
     check_agreement(replica, index);
 
     /* Of this leadership, not an earlier one of this node: those have nobody to answer. */
@@ -318,10 +334,9 @@ static uint64_t tick_due_ms(const struct replica *replica)
 
 static void propose_due_tick(struct replica *replica, uint64_t mono_ms)
 {
-    struct fsm_command tick = {.type = FSM_CMD_TICK};
-
     if (replica->open.commands_count == 0 &&
         leader_clock_now(&replica->clock, mono_ms) >= tick_due_ms(replica)) {
+        struct fsm_command tick = {.type = FSM_CMD_TICK};
         batch_queue_add(&replica->open, &tick, REPLICA_BATCH_BYTES_MAX);
     }
 }
@@ -473,6 +488,20 @@ enum replica_role replica_role(const struct replica *replica)
 const struct fsm *replica_table(const struct replica *replica)
 {
     return replica->fsm;
+}
+
+void replica_backup(const struct replica *replica,
+                    const struct backup_origin *origin,
+                    uint8_t **ret_data,
+                    size_t *ret_len)
+{
+    void *snapshot;
+    size_t snapshot_len;
+
+    assert(origin->index >= replica->commands_index);
+    snapshot_encode(replica->fsm, replica->commands_index, &snapshot, &snapshot_len);
+    backup_encode(origin, snapshot, snapshot_len, ret_data, ret_len);
+    raft_free(snapshot);
 }
 
 uint64_t replica_applied_index(const struct replica *replica)

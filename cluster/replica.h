@@ -25,8 +25,9 @@
  * Time. While a deadline is pending in the lock table, the leader proposes a tick when it is due and
  * at least once per tick_interval_ms; none when nothing is pending.
  *
- * Agreement. Each entry carries the leader's state digest before it; a replica whose own digest
- * differs has diverged: it says so through host.fatal and must stop.
+ * Agreement. Each entry carries the leader's state digest before it, and the index at which that was
+ * taken; a replica whose own digest differs has diverged, one that has not come to that index has a
+ * hole in its log: it says so through host.fatal and must stop.
  */
 #ifndef NETLOCK_REPLICA_H
 #define NETLOCK_REPLICA_H
@@ -37,6 +38,7 @@
 
 #include <raft.h>
 
+#include "backup.h"
 #include "fsm.h"
 #include "leader_clock.h"
 
@@ -108,6 +110,13 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms);
 enum replica_role replica_role(const struct replica *replica);
 const struct fsm *replica_table(const struct replica *replica);
 uint64_t replica_applied_index(const struct replica *replica);
+
+/* The table as the bytes of a backup, see backup_encode(). @origin->index must be that of the entry
+ * applied last: from on_event, its position. */
+void replica_backup(const struct replica *replica,
+                    const struct backup_origin *origin,
+                    uint8_t **ret_data,
+                    size_t *ret_len);
 
 /* The last checkpoint applied here (index 0: none): any two nodes with equal index must have an
  * equal hash. */

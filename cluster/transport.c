@@ -240,9 +240,35 @@ refuse(char *ret_reason, enum handshake_verdict verdict, const char *format, ...
     return verdict;
 }
 
+bool transport_is_certified(const struct transport *transport,
+                            const struct tls_identity *identity,
+                            uint64_t node_id,
+                            char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1])
+{
+    const struct transport_config *config = &transport->config;
+
+    if (identity == NULL || (identity->kind == TLS_NODE && identity->node_id == node_id &&
+                             strcmp(identity->cluster, config->cluster_id) == 0)) {
+        return true;
+    }
+    if (identity->kind == TLS_NODE) {
+        refuse(ret_reason, HANDSHAKE_WRONG_CERTIFICATE,
+               "the certificate is of node %" PRIu64
+               " of cluster %.63s, not of node %" PRIu64 " of %.63s",
+               identity->node_id, identity->cluster, node_id, config->cluster_id);
+    } else {
+        refuse(ret_reason, HANDSHAKE_WRONG_CERTIFICATE,
+               "the certificate is not that of a node: it needs the URI "
+               "netlock://%.63s/node/%" PRIu64,
+               config->cluster_id, node_id);
+    }
+    return false;
+}
+
 enum handshake_verdict
 transport_judge(struct transport *transport,
                 const struct handshake_hello *hello,
+                const struct tls_identity *identity,
                 char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1])
 {
     const struct transport_config *config = &transport->config;
@@ -253,6 +279,9 @@ transport_judge(struct transport *transport,
         return refuse(ret_reason, HANDSHAKE_WRONG_VERSION,
                       "handshake version %" PRIu32 " is not supported, only %d",
                       hello->version, HANDSHAKE_VERSION);
+    }
+    if (!transport_is_certified(transport, identity, hello->from_node, ret_reason)) {
+        return HANDSHAKE_WRONG_CERTIFICATE;
     }
     if (strcmp(hello->cluster_id, config->cluster_id) != 0) {
         return refuse(ret_reason, HANDSHAKE_WRONG_CLUSTER,
@@ -536,6 +565,16 @@ void transport_init(struct raft_uv_transport *face,
     };
 }
 
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls)
+{
+    struct transport *transport = face->impl;
+
+    assert((tls->in == NULL) == (tls->out == NULL));
+    tls_context_free(transport->tls.in);
+    tls_context_free(transport->tls.out);
+    transport->tls = *tls;
+}
+
 void transport_release(struct raft_uv_transport *face)
 {
     struct transport *transport = face->impl;
@@ -543,6 +582,8 @@ void transport_release(struct raft_uv_transport *face)
     assert(transport->open == 0 && transport->links == NULL && transport->taps == NULL);
     free((void *)(uintptr_t)transport->config.cluster_id);
     free((void *)(uintptr_t)transport->config.listen_address);
+    tls_context_free(transport->tls.in);
+    tls_context_free(transport->tls.out);
     free(transport->address);
     free(transport->listeners);
     free(transport);

@@ -10,14 +10,15 @@
  * IPv6, and takes everybody's word. Here a connection passes through stages, each a
  * function in transport_link.c:
  *
- *     name lookup -> TCP connect or accept -> handshake -> tap (peer_tap.h)
+ *     name lookup -> TCP connect or accept -> TLS -> handshake -> tap (peer_tap.h)
  *
  * libraft never gets the socket, but one end of a socketpair: the tap carries the bytes,
  * and lets none pass that an honest peer would not send.
  *
  * The handshake (transport_handshake.h) makes sure that both ends are of the same
- * cluster, that each is the node the other one means, and that it is a member. It does
- * not prove it.
+ * cluster, that each is the node the other one means, and that it is a member. TLS, if
+ * it is set, proves it: the certificate has to name the very node, netlock://CLUSTER/node/ID,
+ * on both sides, and nothing is said in plain text any more.
  *
  * Limits: 64 inbound connections in handshake, 5 s for one, 4 inbound connections per
  * peer; a peer that says what libraft must not hear loses its connections, and gets no
@@ -34,6 +35,7 @@
 #include <uv.h>
 
 #include "peer_pump.h"
+#include "tls.h"
 
 enum {
     TRANSPORT_HANDSHAKES_MAX = 64,
@@ -77,9 +79,18 @@ struct transport_config {
     void *arg;
 };
 
+/* For accepting and for connecting: both or none. */
+struct transport_tls {
+    struct tls_context *in;  /* TLS_SERVER */
+    struct tls_context *out; /* TLS_CLIENT */
+};
+
 void transport_init(struct raft_uv_transport *face,
                     uv_loop_t *loop,
                     const struct transport_config *config);
+
+/* From now on for new connections; those that are there keep what they have. Takes the contexts over. */
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls);
 
 /* After libraft has closed the transport, or if it never initialised it. */
 void transport_release(struct raft_uv_transport *face);

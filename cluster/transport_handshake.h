@@ -35,7 +35,8 @@ enum handshake_verdict {
     HANDSHAKE_OWN_ID,
     HANDSHAKE_STRANGER, /* not a member */
     HANDSHAKE_TOO_MANY,
-    HANDSHAKE_SHUT_OUT, /* for a moment, because of what it said */
+    HANDSHAKE_WRONG_CERTIFICATE, /* it is another node's */
+    HANDSHAKE_SHUT_OUT,          /* for a moment, because of what it said */
     HANDSHAKE_VERDICTS_COUNT,
 };
 

@@ -28,6 +28,7 @@ struct transport {
     uv_loop_t *loop;
     struct transport_config config; /* texts are ours */
     char *address;                  /* our own, as peers dial it */
+    struct transport_tls tls;
 
     uv_tcp_t *listeners;
     unsigned listeners_count;
@@ -63,10 +64,18 @@ transport_log_gated(const struct transport *transport,
                     const char *format,
                     ...);
 
-/* What to answer to @hello, and, if it is not welcome, why. */
+/* Whether the certificate is that of @node_id of our cluster; without TLS, it is. */
+bool transport_is_certified(const struct transport *transport,
+                            const struct tls_identity *identity,
+                            uint64_t node_id,
+                            char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1]);
+
+/* What to answer to @hello from who has proved to be @identity (NULL without TLS), and, if it is not
+ * welcome, why. */
 enum handshake_verdict
 transport_judge(struct transport *transport,
                 const struct handshake_hello *hello,
+                const struct tls_identity *identity,
                 char ret_reason[static HANDSHAKE_TEXT_BYTES_MAX + 1]);
 
 /* The handshake is done: @socket goes to a tap. Returns 0 and the stream that libraft gets, or a negative

@@ -1,6 +1,7 @@
 /* One connection in the making, in either direction:
  *
- *     out: LOOKUP -> CONNECT -> WAIT_REPLY -> done      in: WAIT_HELLO -> ANSWER -> done
+ *     out: LOOKUP -> CONNECT -> SECURE -> WAIT_REPLY -> done
+ *     in:                       SECURE -> WAIT_HELLO -> ANSWER -> done
  *
  * A stage ends by starting the next one, by link_deliver() or by link_fail(); nothing
  * else ends a link. The link owns its timer and ends in the timer's close callback. The
@@ -21,6 +22,7 @@
 enum link_stage {
     LINK_LOOKUP,
     LINK_CONNECT,
+    LINK_SECURE, /* the handshake of TLS, if there is one */
     LINK_WAIT_REPLY,
     LINK_WAIT_HELLO,
     LINK_ANSWER,
@@ -185,15 +187,16 @@ static void on_deadline(uv_timer_t *timer)
             link_fail(link, "no answer to the connect");
         }
         break;
+    case LINK_SECURE:
     case LINK_WAIT_REPLY:
-        link_fail(link, "connected, but no answer to the handshake");
-        break;
     case LINK_WAIT_HELLO:
     case LINK_ANSWER:
-        transport_log_gated(
-            link->transport, &link->transport->garbage,
-            "a connection to the peer port sent no complete handshake in time: closed");
-        link_fail(link, "");
+        if (link->request == NULL) {
+            transport_log_gated(link->transport, &link->transport->garbage,
+                                "a connection to the peer port sent no complete "
+                                "handshake in time: closed");
+        }
+        link_fail(link, "connected, but no answer to the handshake");
         break;
     case LINK_ENDED:
         break;
@@ -225,14 +228,23 @@ static void answer_hello(struct transport_link *link);
 static void say_hello(struct transport_link *link);
 static void take_reply(struct transport_link *link);
 
-static void on_handshake_error(struct transport_link *link, const char *what)
+static void
+on_handshake_error(struct transport_link *link, const char *what, const char *why)
 {
     /* Who says nothing only wanted to know whether somebody listens: peer_probe.h. */
     if (link->request == NULL && link->in_len > 0) {
         transport_log_gated(link->transport, &link->transport->garbage,
-                            "a connection to the peer port %s: closed", what);
+                            "a connection to the peer port %s: %s", what, why);
     }
-    link_fail(link, what);
+    link_fail(link, why);
+}
+
+/* What a peer says first when it wants TLS. */
+static bool is_tls(const struct transport_link *link)
+{
+    enum { TLS_HANDSHAKE = 22 };
+
+    return link->in_len > 0 && link->in[0] == TLS_HANDSHAKE;
 }
 
 static void on_read(void *arg, size_t len)
@@ -247,7 +259,9 @@ static void on_read(void *arg, size_t len)
         return;
     }
     if (whole < 0) {
-        on_handshake_error(link, "does not speak the peer protocol");
+        on_handshake_error(link, "does not speak the peer protocol",
+                           is_tls(link) ? "it speaks TLS, and this node does not"
+                                        : "closed");
         return;
     }
     link->in_wanted = (size_t)whole;
@@ -265,17 +279,15 @@ static void on_read(void *arg, size_t len)
 static void on_end(void *arg, int error)
 {
     struct transport_link *link = arg;
+    const char *why = peer_socket_why(link->socket, error);
 
     if (link->stage == LINK_CONNECT && link->target_next < link->targets.count) {
         link_drop_socket(link);
         connect_next(link);
     } else if (link->stage == LINK_CONNECT) {
-        link_fail(link, uv_strerror(error));
+        link_fail(link, why);
     } else {
-        on_handshake_error(
-            link, error == UV_EOF
-                      ? "was closed by the other side before the end of the handshake"
-                      : uv_strerror(error));
+        on_handshake_error(link, "ended before the end of the handshake", why);
     }
 }
 
@@ -321,34 +333,48 @@ static void handshake_start(struct transport_link *link, enum link_stage stage)
     }
 }
 
-static void on_open(void *arg)
+static void on_connected(void *arg)
 {
     struct transport_link *link = arg;
     struct transport *transport = link->transport;
 
-    if (link->request != NULL) {
-        handshake_start(link, LINK_WAIT_REPLY);
-        return;
-    }
+    link->stage = LINK_SECURE;
+    link_set_deadline(link, transport->config.handshake_timeout_ms);
     /* Accepted nevertheless, so that the backlog does not fill up with them. */
-    if (transport->handshakes_count > TRANSPORT_HANDSHAKES_MAX) {
+    if (link->request == NULL && transport->handshakes_count > TRANSPORT_HANDSHAKES_MAX) {
         transport_log_gated(
             transport, &transport->crowded,
             "more than %d connections to the peer port are in handshake: closed one",
             TRANSPORT_HANDSHAKES_MAX);
         link_fail(link, "");
-        return;
     }
-    handshake_start(link, LINK_WAIT_HELLO);
+}
+
+static void on_open(void *arg)
+{
+    struct transport_link *link = arg;
+    char reason[HANDSHAKE_TEXT_BYTES_MAX + 1];
+
+    if (link->request == NULL) {
+        handshake_start(link, LINK_WAIT_HELLO);
+    } else if (transport_is_certified(link->transport, peer_socket_identity(link->socket),
+                                      link->node_id, reason)) {
+        handshake_start(link, LINK_WAIT_REPLY);
+    } else {
+        link_fail(link, reason);
+    }
 }
 
 static void link_new_socket(struct transport_link *link)
 {
     struct transport *transport = link->transport;
-    struct peer_socket_options options = {.user_timeout_ms =
-                                              transport->config.user_timeout_ms};
+    struct peer_socket_options options = {
+        .user_timeout_ms = transport->config.user_timeout_ms,
+        .tls = link->request == NULL ? transport->tls.in : transport->tls.out,
+    };
     struct peer_socket_user user = {
         .arg = link,
+        .on_connected = on_connected,
         .on_open = on_open,
         .on_room = on_room,
         .on_read = on_read,
@@ -369,8 +395,8 @@ static void answer_hello(struct transport_link *link)
 
     *reply = (struct handshake_reply){.version = HANDSHAKE_VERSION,
                                       .from_node = transport->config.node_id};
-    enum handshake_verdict verdict =
-        transport_judge(transport, &link->hello, reply->reason);
+    enum handshake_verdict verdict = transport_judge(
+        transport, &link->hello, peer_socket_identity(link->socket), reply->reason);
     reply->verdict = verdict;
     if (verdict != HANDSHAKE_WELCOME) {
         transport_log_gated(transport, &transport->refused_them[verdict],
@@ -383,7 +409,7 @@ static void answer_hello(struct transport_link *link)
 
 void transport_link_accept(struct transport *transport, uv_stream_t *listener)
 {
-    struct transport_link *link = link_new(transport, LINK_WAIT_HELLO);
+    struct transport_link *link = link_new(transport, LINK_SECURE);
 
     transport->handshakes_count++;
     link_new_socket(link);

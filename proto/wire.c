@@ -65,7 +65,6 @@ enum {
     CHUNK_BYTES_MIN = 4096,
     ARENA_LIMIT_BYTES_DEFAULT = 16 * 1024 * 1024,
     ARENA_KEPT_BYTES_MAX = 256 * 1024, /* after one huge message */
-    BUF_BYTES_MIN = 512,
 };
 
 struct wire_chunk {
@@ -282,27 +281,6 @@ static uint8_t *put_bytes(uint8_t *out, const void *data, size_t len)
     return out + len;
 }
 
-static int buf_reserve(struct wire_buf *buf, size_t more)
-{
-    if (buf->capacity - buf->len >= more) {
-        return 0;
-    }
-    size_t capacity = buf->capacity != 0 ? buf->capacity : BUF_BYTES_MIN;
-    while (capacity - buf->len < more) {
-        if (capacity > SIZE_MAX / 2) {
-            return -ENOMEM;
-        }
-        capacity *= 2;
-    }
-    uint8_t *data = realloc(buf->data, capacity);
-    if (data == NULL) {
-        return -ENOMEM;
-    }
-    buf->data = data;
-    buf->capacity = capacity;
-    return 0;
-}
-
 int wire_put_message(struct wire_buf *buf,
                      struct wire_str key,
                      const ProtobufCMessage *message)
@@ -315,7 +293,7 @@ int wire_put_message(struct wire_buf *buf,
     if (payload_len > FRAME_PAYLOAD_BYTES_MAX) {
         return -EMSGSIZE;
     }
-    int rv = buf_reserve(buf, FRAME_HEADER_BYTES + payload_len);
+    int rv = wire_buf_reserve(buf, FRAME_HEADER_BYTES + payload_len);
     if (rv != 0) {
         return rv;
     }

@@ -18,10 +18,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "wire_buf.h"
+
 enum {
     WIRE_NAME_BYTES_MAX = 255,
     WIRE_KEY_BYTES_MAX = 255,
     WIRE_SECRET_BYTES = 16,
+    WIRE_TOKEN_BYTES_MIN = 16,
     WIRE_VERSION = 1, /* of the extended protocol, in Hello */
     WIRE_CLAIMS_MAX = 10000,
 };
@@ -67,6 +70,7 @@ enum wire_request_type {
     WIRE_REQ_LIST_CLIENTS,
     WIRE_REQ_FORCE_RELEASE,
     WIRE_REQ_CLUSTER_STATUS,
+    WIRE_REQ_BACKUP,
 };
 
 struct wire_request {
@@ -113,6 +117,7 @@ struct wire_request {
         struct {
             uint32_t version_min, version_max;
             struct wire_str library;
+            struct wire_str token; /* empty, or 16..255 bytes */
             uint32_t session_grace_ms;
         } hello;
         struct {
@@ -121,6 +126,10 @@ struct wire_request {
         struct {
             bool checkpoint;
         } cluster_status;
+        struct {
+            uint64_t backup; /* 0: a new one */
+            uint64_t offset;
+        } backup;
     };
 };
 
@@ -171,6 +180,7 @@ enum wire_response_type {
     WIRE_RESP_LIST_CLIENTS,
     WIRE_RESP_FORCE_RELEASE,
     WIRE_RESP_CLUSTER_STATUS,
+    WIRE_RESP_BACKUP,
 };
 
 /* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
@@ -363,15 +373,15 @@ struct wire_response {
             const struct wire_member *members;
             size_t members_count;
         } cluster_status;
+        struct {
+            uint64_t backup, offset, size, last_token;
+            struct wire_str data;
+        } backup;
     };
 };
 
 /* Append one whole frame (header and payload) to @buf, growing it as needed.
  * Returns 0; -EMSGSIZE if it would exceed the frame limit (buf unchanged); -ENOMEM. */
-struct wire_buf {
-    uint8_t *data; /* malloc'ed; the caller frees */
-    size_t len, capacity;
-};
 int wire_encode_response(struct wire_buf *buf, const struct wire_response *response);
 
 /* The client library's direction. Requests are encoded as they are: the server says what

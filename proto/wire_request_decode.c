@@ -46,6 +46,10 @@ static const struct name_texts library_texts = {
     .too_long = "library: longer than 255 bytes",
     .malformed = "library: not UTF-8 or has control characters",
 };
+static const struct name_texts token_texts = {
+    .too_long = "token: longer than 255 bytes",
+    .malformed = "token: not UTF-8 or has control characters",
+};
 static const struct name_texts prefix_texts = {
     .too_long = "prefix: longer than 255 bytes",
     .malformed = "prefix: not UTF-8 or has control characters",
@@ -202,7 +206,11 @@ static void read_hello(const ProtobufCMessage *base,
     ret->hello.version_min = m->version_min;
     ret->hello.version_max = m->version_max;
     ret->hello.library = read_name(m->library, &library_texts, refusal);
+    ret->hello.token = read_name(m->token, &token_texts, refusal);
     ret->hello.session_grace_ms = m->session_grace;
+    if (ret->hello.token.len != 0 && ret->hello.token.len < WIRE_TOKEN_BYTES_MIN) {
+        refuse(refusal, WIRE_INVALID, "token: shorter than 16 bytes");
+    }
     if (m->version_min > m->version_max) {
         refuse(refusal, WIRE_INVALID, "version_min: above version_max");
     }
@@ -276,6 +284,16 @@ static void read_cluster_status(const ProtobufCMessage *base,
     ret->cluster_status.checkpoint = m->checkpoint;
 }
 
+static void read_backup(const ProtobufCMessage *base,
+                        struct wire_request *ret,
+                        struct wire_refusal *refusal)
+{
+    (void)refusal;
+    const Gonetlock__BackupRequest *m = (const void *)base;
+    ret->backup.backup = m->backup;
+    ret->backup.offset = m->offset;
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -318,6 +336,7 @@ static const struct kind kinds[] = {
          cluster_status_request,
          CLUSTER_STATUS,
          read_cluster_status),
+    KIND("BackupRequest", backup_request, BACKUP, read_backup),
 };
 #undef KIND
 

@@ -106,6 +106,7 @@ static int put_hello(struct wire_buf *buf, const struct wire_request *request)
     WIRE_SET_NONZERO(m, version_min, request->hello.version_min);
     WIRE_SET_NONZERO(m, version_max, request->hello.version_max);
     WIRE_SET_STR(m, library, request->hello.library);
+    WIRE_SET_STR(m, token, request->hello.token);
     WIRE_SET_NONZERO(m, session_grace, request->hello.session_grace_ms);
     return wire_put_message(buf, request->key, &m.base);
 }
@@ -158,6 +159,14 @@ static int put_cluster_status(struct wire_buf *buf, const struct wire_request *r
     return wire_put_message(buf, request->key, &m.base);
 }
 
+static int put_backup(struct wire_buf *buf, const struct wire_request *request)
+{
+    Gonetlock__BackupRequest m = GONETLOCK__BACKUP_REQUEST__INIT;
+    WIRE_SET_NONZERO(m, backup, request->backup.backup);
+    WIRE_SET_NONZERO(m, offset, request->backup.offset);
+    return wire_put_message(buf, request->key, &m.base);
+}
+
 int wire_encode_request(struct wire_buf *buf, const struct wire_request *request)
 {
     switch (request->type) {
@@ -193,6 +202,8 @@ int wire_encode_request(struct wire_buf *buf, const struct wire_request *request
         return put_force_release(buf, request);
     case WIRE_REQ_CLUSTER_STATUS:
         return put_cluster_status(buf, request);
+    case WIRE_REQ_BACKUP:
+        return put_backup(buf, request);
     }
     assert(false && "a request type of this build");
     return -EINVAL;

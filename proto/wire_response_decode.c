@@ -453,6 +453,20 @@ static void read_cluster_status(struct reading *reading,
     ret->cluster_status.last_token = m->last_token;
 }
 
+static void read_backup(struct reading *reading,
+                        const ProtobufCMessage *base,
+                        struct wire_response *ret)
+{
+    (void)reading;
+    const Gonetlock__BackupResponse *m = (const void *)base;
+    ret->position = read_position(m->position);
+    ret->backup.backup = m->backup;
+    ret->backup.offset = m->offset;
+    ret->backup.size = m->size;
+    ret->backup.data = wire_str_of(m->data);
+    ret->backup.last_token = m->last_token;
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -515,6 +529,7 @@ static const struct kind kinds[] = {
          CLUSTER_STATUS,
          read_cluster_status,
          true),
+    KIND("BackupResponse", backup_response, BACKUP, read_backup, true),
 };
 #undef KIND
 

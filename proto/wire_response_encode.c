@@ -466,6 +466,19 @@ static int put_cluster_status(struct wire_buf *buf,
     return rv != 0 ? rv : wire_put_message(buf, response->key, &m.base);
 }
 
+static int put_backup(struct wire_buf *buf, const struct wire_response *response)
+{
+    Gonetlock__LogPosition position;
+    Gonetlock__BackupResponse m = GONETLOCK__BACKUP_RESPONSE__INIT;
+    WIRE_SET_NONZERO(m, backup, response->backup.backup);
+    WIRE_SET_NONZERO(m, offset, response->backup.offset);
+    WIRE_SET_NONZERO(m, size, response->backup.size);
+    WIRE_SET_STR(m, data, response->backup.data);
+    WIRE_SET_NONZERO(m, last_token, response->backup.last_token);
+    m.position = position_of(response, &position);
+    return wire_put_message(buf, response->key, &m.base);
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 static int put_response(struct wire_buf *buf,
@@ -513,6 +526,8 @@ static int put_response(struct wire_buf *buf,
         return put_force_release(buf, response);
     case WIRE_RESP_CLUSTER_STATUS:
         return put_cluster_status(buf, response, scratch);
+    case WIRE_RESP_BACKUP:
+        return put_backup(buf, response);
     }
     assert(false && "a response type of this build");
     return -EINVAL;

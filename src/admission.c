@@ -1,4 +1,5 @@
-/* Who may connect: so many in all, so many from one address. */
+/* Who may connect: so many in all, so many from one address; and how often one address may
+ * guess a token. */
 #include "server_internal.h"
 
 #include <netinet/in.h>
@@ -11,10 +12,14 @@
 #include "session.h"
 #include "xalloc.h"
 
+enum { TOKENS_FAILED_FREE = 5, TOKEN_WAIT_MS = 1000 };
+
 struct address_count {
     UT_hash_handle hh;
     struct in6_addr address; /* IPv4 mapped into IPv6 */
     size_t connections;
+    unsigned tokens_failed;
+    uint64_t token_failed_ms; /* the last one */
 };
 
 static struct in6_addr address_of(const struct sockaddr_storage *peer)
@@ -48,11 +53,17 @@ static struct address_count *count_address(struct server *server, struct in6_add
     return count;
 }
 
+static void forget(struct server *server, struct address_count *count)
+{
+    HASH_DELETE(hh, server->addresses, count);
+    free(count);
+}
+
+/* Whoever has guessed is remembered without a connection too. */
 void admission_leave(struct server *server, struct address_count *count)
 {
-    if (--count->connections == 0) {
-        HASH_DELETE(hh, server->addresses, count);
-        free(count);
+    if (--count->connections == 0 && count->tokens_failed == 0) {
+        forget(server, count);
     }
 }
 
@@ -78,4 +89,54 @@ void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer)
                        "peer=%s limit=%s", text, limit);
     admission_leave(server, address);
     close(fd);
+}
+
+/* ---- guessing ---- */
+
+static bool waits(const struct address_count *address, uint64_t now_ms)
+{
+    return address->tokens_failed >= TOKENS_FAILED_FREE &&
+           now_ms - address->token_failed_ms < TOKEN_WAIT_MS;
+}
+
+static void forget_idle(struct server *server)
+{
+    struct address_count *count, *next;
+
+    HASH_ITER(hh, server->addresses, count, next)
+    {
+        if (count->connections == 0 && !waits(count, uv_now(server->loop))) {
+            forget(server, count);
+        }
+    }
+}
+
+void admission_token_failed(struct server *server, struct address_count *address)
+{
+    if (HASH_COUNT(server->addresses) > server->config->connections_max) {
+        forget_idle(server);
+    }
+    address->tokens_failed++;
+    address->token_failed_ms = uv_now(server->loop);
+}
+
+void admission_token_passed(struct address_count *address)
+{
+    address->tokens_failed = 0;
+}
+
+bool admission_token_waits(const struct server *server,
+                           const struct address_count *address)
+{
+    return waits(address, uv_now(server->loop));
+}
+
+void admission_release(struct server *server)
+{
+    struct address_count *count, *next;
+
+    HASH_ITER(hh, server->addresses, count, next)
+    {
+        forget(server, count);
+    }
 }

@@ -145,7 +145,7 @@ const char *answer_deny_text(enum fsm_deny deny)
         return "a newer connection of this client took over; this one must stop acting "
                "for it";
     case FSM_DENY_NOT_ALLOWED:
-        return "this client id has a secret; attach it with that";
+        return "this client id is another's: attach it with its secret, as who made it";
     case FSM_DENY_LIMIT_EXCEEDED:
         return "a limit of the cluster is reached";
     }

@@ -7,11 +7,45 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli_text.h"
 
 /* ---- command line ---- */
+
+/* Its first line. What others can read is theirs too. */
+static const char *read_token(const struct cli *cli, const char *path)
+{
+    static char token[NETLOCK_NAME_BYTES_MAX + 2];
+    struct stat st;
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL || fstat(fileno(file), &st) != 0) {
+        cli_usage(cli, "--access-token-file: %s: %s", path, strerror(errno));
+    }
+    if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        cli_usage(cli, "--access-token-file: %s: others can use it; chmod 600 it", path);
+    }
+    if (fgets(token, sizeof(token), file) == NULL) {
+        cli_usage(cli, "--access-token-file: %s: empty", path);
+    }
+    fclose(file);
+    token[strcspn(token, "\r\n")] = '\0';
+    return token;
+}
+
+/* One option a line, "--servers=" if it takes a value. */
+static noreturn void list_options(const struct option *longs)
+{
+    for (; longs->name != NULL; longs++) {
+        if (longs->val > 0 && longs->val < CLI_OPTION_SERVERS) {
+            printf("-%c\n", (char)longs->val);
+        }
+        printf("--%s%s\n", longs->name, longs->has_arg == no_argument ? "" : "=");
+    }
+    exit(fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM);
+}
 
 int cli_getopt(struct cli *cli,
                int argc,
@@ -21,6 +55,9 @@ int cli_getopt(struct cli *cli,
 {
     int option;
 
+    if (cli->lists_options) {
+        list_options(longs);
+    }
     while ((option = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         switch (option) {
         case CLI_OPTION_SERVERS:
@@ -37,6 +74,18 @@ int cli_getopt(struct cli *cli,
             if (cli->timeout_ms == 0) {
                 cli_usage(cli, "--timeout must be more than 0");
             }
+            break;
+        case CLI_OPTION_TLS_CA:
+            cli->credentials.ca = optarg;
+            break;
+        case CLI_OPTION_TLS_CERT:
+            cli->credentials.cert = optarg;
+            break;
+        case CLI_OPTION_TLS_KEY:
+            cli->credentials.key = optarg;
+            break;
+        case CLI_OPTION_ACCESS_TOKEN_FILE:
+            cli->credentials.access_token = read_token(cli, optarg);
             break;
         case 'v':
             cli->verbose = true;
@@ -263,6 +312,8 @@ struct netlock_options cli_client_options(const struct cli *cli)
     return (struct netlock_options){.servers = cli->servers,
                                     .client_id = cli->client_id,
                                     .connect_timeout_ms = cli->timeout_ms,
+                                    .credentials = cli->credentials,
+                                    .error_text = cli->error_text,
                                     .application = "netlock " NETLOCK_VERSION};
 }
 
@@ -355,7 +406,7 @@ int cli_status_of(int rv)
 int cli_fail(const struct cli *cli, const struct netlock *nl, const char *name, int rv)
 {
     const char *words = netlock_strerror(rv);
-    const char *more = nl == NULL ? NULL : netlock_error_text(nl);
+    const char *more = nl == NULL ? cli->error_text : netlock_error_text(nl);
     int status = cli_status_of(rv);
 
     if (more != NULL && *more == '\0') {
@@ -418,6 +469,7 @@ static char *held_by(const struct cli *cli, const char *name)
     char *text = NULL, duration[TEXT_DURATION_BYTES];
 
     options.client_id = NULL;
+    options.error_text = NULL;
     options.connect_timeout_ms = cli->timeout_ms < 1000 ? cli->timeout_ms : 1000;
     if (netlock_open(&nl, &options) != 0) {
         return NULL;

@@ -45,8 +45,12 @@ struct cli {
     const char *servers;   /* NULL: the library's default */
     const char *client_id; /* --client-id; NULL: not given */
     uint32_t timeout_ms;   /* for finding a leader */
+    struct netlock_credentials
+        credentials;  /* --tls-ca, --tls-cert, --tls-key, --access-token-file */
+    char *error_text; /* NETLOCK_ERROR_BYTES: why the last client could not be opened */
     bool json;
     bool verbose;
+    bool lists_options; /* cli_getopt() prints the options that it is given, and exits */
 };
 
 enum { CLI_TIMEOUT_DEFAULT_MS = 10000, CLI_OWNER_BYTES = NETLOCK_NAME_BYTES_MAX + 1 };
@@ -60,6 +64,10 @@ enum {
     CLI_OPTION_CLIENT_ID,
     CLI_OPTION_JSON,
     CLI_OPTION_TIMEOUT,
+    CLI_OPTION_TLS_CA,
+    CLI_OPTION_TLS_CERT,
+    CLI_OPTION_TLS_KEY,
+    CLI_OPTION_ACCESS_TOKEN_FILE,
     CLI_OPTION_OWN,
 };
 #define CLI_LONG                                                                         \
@@ -67,6 +75,10 @@ enum {
         {"client-id", required_argument, NULL, CLI_OPTION_CLIENT_ID},                    \
         {"json", no_argument, NULL, CLI_OPTION_JSON},                                    \
         {"timeout", required_argument, NULL, CLI_OPTION_TIMEOUT},                        \
+        {"tls-ca", required_argument, NULL, CLI_OPTION_TLS_CA},                          \
+        {"tls-cert", required_argument, NULL, CLI_OPTION_TLS_CERT},                      \
+        {"tls-key", required_argument, NULL, CLI_OPTION_TLS_KEY},                        \
+        {"access-token-file", required_argument, NULL, CLI_OPTION_ACCESS_TOKEN_FILE},    \
         {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},           \
     {                                                                                    \
         NULL, 0, NULL, 0                                                                 \
@@ -173,7 +185,8 @@ void cli_say_queued(const struct cli *cli, const char *name, uint32_t position);
 
 extern const char cmd_run_help[], cmd_acquire_help[], cmd_refresh_help[],
     cmd_release_help[], cmd_status_help[], cmd_list_help[], cmd_check_help[],
-    cmd_break_help[], cmd_cluster_help[];
+    cmd_break_help[], cmd_backup_help[], cmd_cluster_help[], cmd_tls_help[],
+    cmd_bench_help[], cmd_access_token_help[];
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_acquire(struct cli *cli, int argc, char **argv);
 int cmd_refresh(struct cli *cli, int argc, char **argv);
@@ -182,6 +195,12 @@ int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_list(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_break(struct cli *cli, int argc, char **argv);
+int cmd_backup(struct cli *cli, int argc, char **argv);
+int cmd_bench(struct cli *cli, int argc, char **argv);
 int cmd_cluster_status(struct cli *cli, int argc, char **argv);
+int cmd_access_token(struct cli *cli, int argc, char **argv);
+int cmd_tls_init(struct cli *cli, int argc, char **argv);
+int cmd_tls_node(struct cli *cli, int argc, char **argv);
+int cmd_tls_client(struct cli *cli, int argc, char **argv);
 
 #endif

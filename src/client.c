@@ -4,12 +4,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "client_tls.h"
 
 #define DEFAULT_SERVERS "127.0.0.1:7670"
 enum {
@@ -70,7 +73,8 @@ static int take_options(struct netlock *nl, const struct netlock_options *option
     if ((options->flags & ~(unsigned)(NETLOCK_MANUAL | NETLOCK_NO_REFRESH)) != 0 ||
         nl->drift_ppm > DRIFT_PPM_MAX ||
         copy_text(nl->client_id, sizeof(nl->client_id), options->client_id) != 0 ||
-        copy_text(nl->application, sizeof(nl->application), options->application) != 0)
+        copy_text(nl->application, sizeof(nl->application), options->application) != 0 ||
+        copy_text(nl->token, sizeof(nl->token), client_token(&options->credentials)) != 0)
         return -EINVAL;
     if (options->client_id != NULL &&
         !wire_name_valid(nl->client_id, strlen(nl->client_id)))
@@ -88,6 +92,16 @@ static uint64_t first_server(const struct netlock *nl)
     return nl->client_id[0] != 0 ? hash >> 32 : nl->random >> 32;
 }
 
+static int open_tls(struct netlock *nl, const struct netlock_options *options)
+{
+    char error[TLS_ERROR_BYTES] = "";
+    int rv = client_tls_context(&nl->tls, &options->credentials, error);
+    if (rv != 0 && options->error_text != NULL)
+        snprintf(options->error_text, NETLOCK_ERROR_BYTES, "%s", error);
+    nl->session.conn.tls_context = nl->tls;
+    return rv;
+}
+
 static int open_parts(struct netlock *nl, const struct netlock_options *options)
 {
     int rv = take_options(nl, options);
@@ -96,6 +110,9 @@ static int open_parts(struct netlock *nl, const struct netlock_options *options)
     if (getrandom(&nl->random, sizeof(nl->random), GRND_NONBLOCK) != sizeof(nl->random))
         nl->random = boot_clock_ms(NULL) ^ (uintptr_t)nl;
     nl->random |= 1; /* xorshift must not start at zero */
+    rv = open_tls(nl, options);
+    if (rv != 0)
+        return rv;
     const char *list =
         options->servers != NULL ? options->servers : getenv("NETLOCK_SERVERS");
     rv = client_servers_init(&nl->session.servers,
@@ -127,6 +144,8 @@ int client_new(struct netlock **ret, const struct netlock_options *options)
     TAILQ_INIT(&nl->done);
     client_clock(nl);
     session_init(nl);
+    if (options != NULL && options->error_text != NULL)
+        options->error_text[0] = 0;
     int rv = open_parts(nl, options != NULL ? options : &defaults);
     if (rv != 0) {
         client_free(nl);
@@ -148,6 +167,7 @@ static void free_list(struct netlock *nl, struct operation_list *list)
 void client_free(struct netlock *nl)
 {
     session_release(nl);
+    tls_context_free(nl->tls);
     free_list(nl, &nl->queued);
     free_list(nl, &nl->sent);
     free_list(nl, &nl->waiting);
@@ -159,6 +179,7 @@ void client_free(struct netlock *nl)
     if (nl->epoll_fd >= 0)
         close(nl->epoll_fd);
     explicit_bzero(nl->secret, sizeof(nl->secret));
+    explicit_bzero(nl->token, sizeof(nl->token));
     free(nl);
 }
 

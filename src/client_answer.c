@@ -236,7 +236,8 @@ static void lock_answered(struct netlock *nl,
         lock->position = answer->wait.queue_position;
         operation->parked = true;
         if (lock->held)
-            nl->lease_due_ms = 0; /* an upgrade: it can end the hold that there is */
+            client_lease_look(nl,
+                              lock); /* an upgrade: it can end the hold that there is */
         if (!operation->cancelled)
             client_lock_notice(nl, lock, NOTICE_QUEUED);
         operation_to_waiting(nl, operation);
@@ -286,7 +287,7 @@ static void unlock_answered(struct netlock *nl,
     if (answer->type == WIRE_RESP_DENIED) {
         /* Still held, as far as anybody knows: keep counting. */
         lock->releasing = lock->releasing && operation->internal;
-        nl->lease_due_ms = 0;
+        client_lease_look(nl, lock);
         denied(nl, operation, answer);
         return;
     }
@@ -344,7 +345,7 @@ static void refresh_answered(struct netlock *nl,
         bool gone = reason == WIRE_DENY_NOT_HELD || reason == WIRE_DENY_EXPIRED;
         if (gone && lock->held && lock->token == operation->token)
             client_lock_lost(nl, lock);
-        nl->lease_due_ms = 0;
+        client_lease_look(nl, lock);
         if (operation->internal && !gone && reason != WIRE_DENY_NOT_ATTACHED &&
             reason != WIRE_DENY_STALE_EPOCH)
             operation_again(nl, operation, nl->now_ms + RETRY_MAX_MS);
@@ -370,7 +371,7 @@ static void token_answered(struct netlock *nl,
         lock->token == operation->token)
         client_lock_lost(nl, lock);
     operation_complete(nl, operation, 0);
-    nl->lease_due_ms = 0; /* the next one is due some time */
+    client_leases_look(nl); /* the next one is due some time */
 }
 
 static void query_answered(struct netlock *nl,
@@ -412,6 +413,7 @@ static void answered(struct netlock *nl,
     case OPERATION_STATUS:
     case OPERATION_LIST:
     case OPERATION_BREAK:
+    case OPERATION_BACKUP:
         query_answered(nl, operation, answer);
         break;
     case OPERATION_DETACH:
@@ -546,5 +548,5 @@ void client_reconcile(struct netlock *nl, const struct wire_response *attach)
         else if (!at->releasing)
             (void)client_lease_refresh(nl, at); /* else at its third */
     }
-    nl->lease_due_ms = 0;
+    client_leases_look(nl);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -190,6 +191,8 @@ int netlock_open(struct netlock **ret, const struct netlock_options *options)
         if (rv == 0)
             rv = start_thread(nl);
         if (rv != 0) {
+            if (options != NULL && options->error_text != NULL)
+                snprintf(options->error_text, NETLOCK_ERROR_BYTES, "%s", nl->error_text);
             netlock_abandon(nl);
             return rv;
         }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client_tls.h"
 #include "frame.h"
 
 enum {
@@ -31,11 +32,15 @@ void client_conn_release(struct client_conn *conn)
     client_conn_init(conn);
 }
 
-void client_conn_close(struct client_conn *conn)
+static void end(struct client_conn *conn)
 {
     if (conn->fd >= 0)
         close(conn->fd);
     conn->fd = -1;
+    client_tls_free(conn->tls);
+    conn->tls = NULL;
+    conn->heard = false;
+    conn->hint = NULL;
     conn->out.len = 0;
     conn->out_sent = 0;
     conn->in_len = 0;
@@ -52,18 +57,26 @@ void client_conn_close(struct client_conn *conn)
     }
 }
 
+void client_conn_close(struct client_conn *conn)
+{
+    if (conn->fd >= 0 && conn->tls != NULL)
+        client_tls_close(conn->tls, conn->fd);
+    end(conn);
+}
+
 void client_conn_reset(struct client_conn *conn)
 {
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 
     if (conn->fd >= 0)
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    client_conn_close(conn);
+    end(conn);
 }
 
 int client_conn_open(struct client_conn *conn,
                      const struct sockaddr *address,
-                     socklen_t len)
+                     socklen_t len,
+                     const char *host)
 {
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -75,6 +88,11 @@ int client_conn_open(struct client_conn *conn,
         int rv = -errno;
         close(fd);
         return rv;
+    }
+    if (conn->tls_context != NULL &&
+        client_tls_open(&conn->tls, conn->tls_context, host) != 0) {
+        close(fd);
+        return -ENOMEM;
     }
     conn->fd = fd;
     return 0;
@@ -97,6 +115,8 @@ static ssize_t send_some(struct client_conn *conn, const uint8_t *data, size_t l
 
 static ssize_t receive_some(struct client_conn *conn, uint8_t *data, size_t len)
 {
+    if (conn->tls != NULL)
+        return client_tls_receive(conn->tls, conn->fd, data, len);
     ssize_t n = recv(conn->fd, data, len, 0);
     return n < 0 ? -errno : n;
 }
@@ -108,11 +128,15 @@ int client_conn_put(struct client_conn *conn, const struct wire_request *request
 
 bool client_conn_unsent(const struct client_conn *conn)
 {
+    if (conn->tls != NULL)
+        return client_tls_unsent(conn->tls);
     return conn->out_sent < conn->out.len;
 }
 
 int client_conn_flush(struct client_conn *conn)
 {
+    if (conn->tls != NULL)
+        return client_tls_flush(conn->tls, conn->fd, &conn->out);
     while (client_conn_unsent(conn)) {
         ssize_t n = send_some(conn, conn->out.data + conn->out_sent,
                               conn->out.len - conn->out_sent);
@@ -159,12 +183,31 @@ int client_conn_fill(struct client_conn *conn)
     do {
         n = receive_some(conn, conn->in + conn->in_len, conn->in_capacity - conn->in_len);
     } while (n == -EINTR);
+    /* What came may be what the handshake waited for. If it does not go now, unsent() says so. */
+    if (conn->tls != NULL && n != -EPROTO)
+        (void)client_conn_flush(conn);
     if (n < 0)
         return (int)n;
-    if (n == 0)
+    if (n == 0) {
+        if (!conn->heard)
+            conn->hint = "it closed the connection without a word; it may want TLS";
         return -EPIPE;
+    }
+    conn->heard = true;
     conn->in_len += (size_t)n;
+    conn->in_full = conn->in_len == conn->in_capacity;
     return 0;
+}
+
+bool client_conn_full(const struct client_conn *conn)
+{
+    return conn->in_full;
+}
+
+/* What announces a frame that is too large, and is a record of type 21, version 3. */
+static bool is_tls_alert(const uint8_t *data)
+{
+    return data[0] == 21 && data[1] == 3;
 }
 
 int client_conn_next(struct client_conn *conn, struct wire_response *ret)
@@ -174,8 +217,11 @@ int client_conn_next(struct client_conn *conn, struct wire_response *ret)
         size_t payload_len;
         int n = frame_next(conn->in + conn->in_taken, conn->in_len - conn->in_taken,
                            &payload, &payload_len);
-        if (n < 0)
+        if (n < 0) {
+            if (is_tls_alert(conn->in + conn->in_taken))
+                conn->hint = "it wants TLS: a CA, a certificate and its key";
             return -EPROTO;
+        }
         if (n == 0)
             return 0;
         conn->in_taken += (size_t)n;
@@ -186,4 +232,11 @@ int client_conn_next(struct client_conn *conn, struct wire_response *ret)
                    ? 1
                    : -EPROTO;
     }
+}
+
+const char *client_conn_why(const struct client_conn *conn)
+{
+    if (conn->tls != NULL)
+        return client_tls_error(conn->tls);
+    return conn->hint != NULL ? conn->hint : "";
 }

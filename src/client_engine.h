@@ -5,14 +5,14 @@
  *     client_operation.c  requests: sent, sent again, completed
  *     client_request.c    what callers ask for, checked and made into operations
  *     client_lock.c       what we hold, by name
- *     client_lease.c      until when it is surely ours
+ *     client_lease.c      until when it is surely ours    client_due.c        which to look at next
  *     client_answer.c     what the cluster's answers mean for operations and holds
  *     client_blocking.c   calls that wait, and the thread that drives the engine for them
  *     client_query.c      status, lists, tokens, operators' calls
  *     client_node.c       netlock_node_status(), which needs no client
  *     client_scout.c      who leads now, asked of all servers at once
  *     client_conn.c       socket and frames        client_servers.c   where to look for the leader
- *     client_address.c    host and port
+ *     client_tls.c        TLS between the two      client_address.c   host and port
  *
  * Two clocks. Local time is nl->clock_ms(), CLOCK_BOOTTIME unless a test says otherwise; it is read at
  * the start of a step and after every callback, so nl->now_ms is never later than what is sent with
@@ -43,6 +43,7 @@ enum {
     CLIENT_ANSWER_MAX_MS = 5000, /* the shortest lease, within these */
     CLIENT_BACKOFF_MIN_MS = 20,
     CLIENT_BACKOFF_MAX_MS = 500,
+    CLIENT_BACKOFF_PART = 4, /* of the time without a leader */
     CLIENT_CLOSE_MS = 1000,
     CLIENT_MARGIN_MS = 5, /* of every lease, beside the drift: rounding of two clocks */
     CLIENT_TEXT_BYTES_MAX = 255, /* of what a server says to people */
@@ -59,6 +60,7 @@ enum operation_kind {
     OPERATION_CHECK_TOKEN,
     OPERATION_LIST,
     OPERATION_BREAK,
+    OPERATION_BACKUP,
     OPERATION_DETACH,
     OPERATION_PING,
 };
@@ -113,6 +115,9 @@ struct operation {
             struct wire_str prefix, after;
             uint32_t max;
         } list;
+        struct {
+            uint64_t id, offset;
+        } backup;
     };
     operation_query_cb on_answer; /* queries: convert the answer, set rv */
     void *query;
@@ -139,6 +144,7 @@ struct client_lock {
     struct client_lock *next;     /* in its bucket */
     LIST_ENTRY(client_lock) link; /* all locks */
     TAILQ_ENTRY(client_lock) noticed;
+    LIST_ENTRY(client_lock) of_session;
     uint64_t hash;
     LIST_HEAD(, operation) operations;
     unsigned users; /* operations, and who else needs the record for a moment */
@@ -160,6 +166,10 @@ struct client_lock {
     uint64_t asked_number; /* of the last such request; 0: none */
     uint64_t asked_start_ms, asked_end_ms;
     bool asked_release;
+    /* When client_leases_run() looks at it; nothing of it is due before. */
+    bool is_of_session; /* in its list: it may end with the session */
+    size_t due_place;   /* in nl->due, from 1; 0: it is not there */
+    uint64_t due_ms;
 
     struct operation *request; /* the LOCK operation that is not answered */
 
@@ -178,6 +188,12 @@ struct client_table {
     size_t count;
     LIST_HEAD(, client_lock) all;
     TAILQ_HEAD(, client_lock) noticed;
+};
+
+/* Holds by when they need a look, the first one first. */
+struct client_due {
+    struct client_lock **locks;
+    size_t count, capacity;
 };
 
 /* ---- the client ------------------------------------------------------------------ */
@@ -202,6 +218,7 @@ struct session {
     uint64_t scout_at_ms;    /* without a connection: when to ask everybody */
     uint64_t backoff_ms;
     uint64_t ready_ms, down_since_ms;
+    uint64_t trouble_since_ms; /* no connection has lasted since */
     uint64_t attach_sent_ms;
     uint64_t epoch;
     uint64_t epoch_step; /* see session_refused() */
@@ -229,6 +246,7 @@ struct netlock {
     bool share_id;
     uint32_t connect_timeout_ms, session_grace_ms, drift_ppm;
     char application[NETLOCK_NAME_BYTES_MAX + 1];
+    char token[NETLOCK_NAME_BYTES_MAX + 1]; /* empty: none */
     void (*on_notice)(void *arg, const struct netlock_notice *notice);
     void *arg;
     uint64_t (*clock_ms)(void *arg);
@@ -248,6 +266,7 @@ struct netlock {
 
     struct session session;
     struct client_scouts scouts;
+    struct tls_context *tls; /* NULL: plain */
     struct evidence evidence;
 
     struct operation_list queued, sent, waiting, done;
@@ -260,10 +279,16 @@ struct netlock {
     struct operation *ping, *keepalive, *detach; /* under way, or NULL */
 
     struct client_table table;
-    size_t holds;            /* locks held */
-    uint64_t lease_due_ms;   /* no lease needs a look before */
-    uint32_t lease_least_ms; /* shortest lease held */
-    unsigned jeopardies;     /* holds with jeopardy reported */
+    size_t holds;          /* locks held */
+    uint64_t lease_due_ms; /* no lease needs a look before */
+    bool lease_all;        /* then all of them do */
+    struct client_due due; /* holds, but for what only the session says of them, */
+    LIST_HEAD(, client_lock) of_session; /* which it says of all these */
+    uint64_t session_jeopardy_ms; /* the session's end, of which they have been told */
+    uint32_t lease_least_ms;      /* shortest lease held, or */
+    bool least_is_over;           /* one that has been given up since */
+    uint64_t least_counted_ms;
+    unsigned jeopardies; /* holds with jeopardy reported */
 
     /* blocking */
     bool threaded;
@@ -415,8 +440,22 @@ void client_lease_claimed(struct netlock *nl,
 /* Refresh now, if this is for us to do. 0 or -ENOMEM. */
 int client_lease_refresh(struct netlock *nl, struct client_lock *lock);
 bool client_grant_over(const struct netlock *nl, const struct lock_grant *grant);
+/* Something has changed about a hold, or about all of them: look at it at once. */
+void client_lease_look(struct netlock *nl, struct client_lock *lock);
+void client_leases_look(struct netlock *nl);
+/* It does not count any more: given up, or gone. */
+void client_lease_stop(struct netlock *nl, struct client_lock *lock);
 void client_leases_run(struct netlock *nl); /* what is due at nl->now_ms */
 void client_leases_end(struct netlock *nl); /* all are lost */
+
+/* ---- client_due.c ----------------------------------------------------------------- */
+
+/* Room for @count locks. 0 or -ENOMEM. */
+int client_due_reserve(struct client_due *due, size_t count);
+/* Take @lock in, or move it. */
+void client_due_put(struct client_due *due, struct client_lock *lock, uint64_t at_ms);
+void client_due_remove(struct client_due *due, struct client_lock *lock);
+struct client_lock *client_due_first(const struct client_due *due); /* NULL: empty */
 
 /* ---- client_answer.c ------------------------------------------------------------- */
 

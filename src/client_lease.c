@@ -31,6 +31,8 @@
 
 #include <errno.h>
 
+enum { LEAST_COUNT_MS = 1000 };
+
 static uint64_t min_ms(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -73,7 +75,7 @@ void client_evidence(struct netlock *nl,
         evidence->pair_cluster_ms = position->cluster_time_ms;
     }
     if (nl->jeopardies > 0)
-        nl->lease_due_ms = 0; /* some may be safe again */
+        client_leases_look(nl); /* some may be safe again */
 }
 
 uint64_t client_evidence_event(struct netlock *nl, const struct wire_position *position)
@@ -194,16 +196,88 @@ static bool wants_keepalive(const struct netlock *nl, const struct client_lock *
            nl->session.state == SESSION_READY;
 }
 
+/* ---- when to look ---------------------------------------------------------------------------- */
+
+/* A hold is looked at when something of its own is due, or when the session comes to the end of a
+ * third: that is one time for all the holds that end with it. Both can only turn out to be later than
+ * was thought, unless something is signalled here; so it is enough to find out when looking. */
 static uint64_t hold_due_ms(const struct netlock *nl, const struct client_lock *lock)
 {
-    uint64_t due_ms = hold_part_ms(nl, lock, 3);
+    struct span upgrade = upgrade_span(nl, lock);
+    uint64_t due_ms = min_ms(timeout_part_ms(lock, 3), part_ms(upgrade, 3));
     if (!lock->jeopardy)
-        due_ms = min_ms(due_ms, hold_part_ms(nl, lock, 2));
+        due_ms = min_ms(due_ms, min_ms(timeout_part_ms(lock, 2), part_ms(upgrade, 2)));
     if (wants_refresh(nl, lock))
         due_ms = min_ms(due_ms, timeout_part_ms(lock, 1));
     if (wants_keepalive(nl, lock))
-        due_ms = min_ms(due_ms, evidence_part_ms(nl, lock, 1));
+        due_ms = min_ms(due_ms, part_ms(upgrade, 1));
+    /* It has come late, and was not looked at with the others. */
+    uint64_t session_ms = part_ms(session_span(nl), lock->jeopardy ? 3 : 2);
+    return ends_with_session(lock) && session_ms <= nl->now_ms ? session_ms : due_ms;
+}
+
+static uint64_t session_due(const struct netlock *nl)
+{
+    if (LIST_EMPTY(&nl->of_session))
+        return CLIENT_NEVER;
+    struct span span = session_span(nl);
+    uint64_t due_ms = span.end_ms;
+    if (span.end_ms != nl->session_jeopardy_ms)
+        due_ms = min_ms(due_ms, part_ms(span, 2));
+    if (nl->keepalive == NULL && nl->session.state == SESSION_READY)
+        due_ms = min_ms(due_ms, part_ms(span, 1));
     return due_ms;
+}
+
+/* What the caller has given up does not. */
+static bool counts(const struct client_lock *lock)
+{
+    return lock->held && !lock->releasing;
+}
+
+static void leave_session(struct client_lock *lock)
+{
+    if (lock->is_of_session)
+        LIST_REMOVE(lock, of_session);
+    lock->is_of_session = false;
+}
+
+static void arm(struct netlock *nl, struct client_lock *lock, uint64_t not_before_ms)
+{
+    if (!counts(lock))
+        return;
+    uint64_t due_ms = hold_due_ms(nl, lock);
+    if (due_ms < not_before_ms)
+        due_ms = not_before_ms;
+    client_due_put(&nl->due, lock, due_ms);
+    if (!ends_with_session(lock)) {
+        leave_session(lock);
+    } else if (!lock->is_of_session) {
+        LIST_INSERT_HEAD(&nl->of_session, lock, of_session);
+        lock->is_of_session = true;
+    }
+    nl->lease_due_ms = min_ms(nl->lease_due_ms, min_ms(due_ms, session_due(nl)));
+}
+
+void client_lease_look(struct netlock *nl, struct client_lock *lock)
+{
+    if (!counts(lock))
+        return;
+    client_due_put(&nl->due, lock, 0);
+    nl->lease_due_ms = 0;
+}
+
+void client_leases_look(struct netlock *nl)
+{
+    nl->lease_all = true;
+    nl->lease_due_ms = 0;
+}
+
+void client_lease_stop(struct netlock *nl, struct client_lock *lock)
+{
+    client_due_remove(&nl->due, lock);
+    leave_session(lock);
+    nl->least_is_over = nl->least_is_over || lock->lock_timeout_ms == nl->lease_least_ms;
 }
 
 void client_lease_start(struct netlock *nl,
@@ -220,8 +294,9 @@ void client_lease_start(struct netlock *nl,
             nl->lease_least_ms = grant->lock_timeout_ms;
     }
     if (lock->jeopardy)
-        nl->lease_due_ms = 0; /* it may be safe again */
-    nl->lease_due_ms = min_ms(nl->lease_due_ms, hold_due_ms(nl, lock));
+        client_lease_look(nl, lock); /* it may be safe again */
+    else
+        arm(nl, lock, 0);
 }
 
 /* ---- requests under way ---------------------------------------------------------------------- */
@@ -241,8 +316,7 @@ static void asked(struct netlock *nl,
     }
     lock->asked_release = (!first && lock->asked_release) || release;
     lock->asked_number = number;
-    if (lock->held)
-        nl->lease_due_ms = min_ms(nl->lease_due_ms, hold_due_ms(nl, lock));
+    arm(nl, lock, 0);
 }
 
 /* A duration of 0 is not counted: in a refresh it only starts anew what there is, and for a lock it is
@@ -279,7 +353,7 @@ void client_lease_unchanged(struct netlock *nl, const struct operation *operatio
         return;
     lock->asked_number = 0;
     if (lock->jeopardy)
-        nl->lease_due_ms = 0; /* it may be safe again */
+        client_lease_look(nl, lock); /* it may be safe again */
 }
 
 /* Whatever was sent on the connection before cannot act any more. */
@@ -348,25 +422,76 @@ static void look_at(struct netlock *nl, struct client_lock *lock)
         keep_alive(nl, lock);
 }
 
-void client_leases_run(struct netlock *nl)
+static void look(struct netlock *nl, struct client_lock *lock)
 {
-    if (nl->lease_due_ms > nl->now_ms)
-        return;
-    uint64_t due_ms = CLIENT_NEVER;
-    nl->lease_least_ms = UINT32_MAX;
+    look_at(nl, lock);
+    arm(nl, lock, nl->now_ms + 1); /* in the past only for want of memory */
+}
+
+static void look_at_all(struct netlock *nl)
+{
     struct client_lock *next;
+    nl->lease_all = false;
     for (struct client_lock *at = LIST_FIRST(&nl->table.all); at != NULL; at = next) {
         next = LIST_NEXT(at, link);
-        if (!at->held || at->releasing)
-            continue;
-        look_at(nl, at);
-        if (!at->held)
-            continue;
-        due_ms = min_ms(due_ms, hold_due_ms(nl, at));
-        if (at->end_ms != CLIENT_NEVER && at->lock_timeout_ms < nl->lease_least_ms)
+        if (counts(at))
+            look(nl, at);
+    }
+}
+
+static void look_at_session(struct netlock *nl)
+{
+    struct span span = session_span(nl);
+    struct client_lock *next, *at = LIST_FIRST(&nl->of_session);
+    if (part_ms(span, 2) <= nl->now_ms) {
+        nl->session_jeopardy_ms = span.end_ms;
+        for (; at != NULL; at = next) {
+            next = LIST_NEXT(at, of_session);
+            look(nl, at);
+        }
+    } else if (at != NULL) {
+        look(nl, at); /* one question serves all */
+    }
+}
+
+static void look_at_due(struct netlock *nl)
+{
+    struct client_lock *first;
+    if (session_due(nl) <= nl->now_ms)
+        look_at_session(nl);
+    while ((first = client_due_first(&nl->due)) != NULL && first->due_ms <= nl->now_ms)
+        look(nl, first);
+}
+
+/* Now and then, because many holds may be as short as the shortest. */
+static void count_least(struct netlock *nl)
+{
+    if (!nl->least_is_over || nl->now_ms < nl->least_counted_ms + LEAST_COUNT_MS)
+        return;
+    nl->least_is_over = false;
+    nl->least_counted_ms = nl->now_ms;
+    nl->lease_least_ms = UINT32_MAX;
+    struct client_lock *at;
+    LIST_FOREACH(at, &nl->table.all, link)
+    {
+        if (counts(at) && at->end_ms != CLIENT_NEVER &&
+            at->lock_timeout_ms < nl->lease_least_ms)
             nl->lease_least_ms = at->lock_timeout_ms;
     }
-    /* In the past only for want of memory: not at once again. */
+}
+
+void client_leases_run(struct netlock *nl)
+{
+    count_least(nl);
+    if (nl->lease_due_ms > nl->now_ms)
+        return;
+    if (nl->lease_all)
+        look_at_all(nl);
+    else
+        look_at_due(nl);
+    const struct client_lock *first = client_due_first(&nl->due);
+    uint64_t due_ms =
+        min_ms(first != NULL ? first->due_ms : CLIENT_NEVER, session_due(nl));
     nl->lease_due_ms = due_ms > nl->now_ms ? due_ms : nl->now_ms + 1;
 }
 

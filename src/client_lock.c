@@ -29,6 +29,8 @@ void client_table_release(struct netlock *nl)
     }
     free(nl->table.buckets);
     nl->table = (struct client_table){0};
+    free(nl->due.locks);
+    nl->due = (struct client_due){0};
 }
 
 static uint64_t hash_name(const char *name, size_t len)
@@ -79,6 +81,8 @@ struct client_lock *client_lock_get(struct netlock *nl, const char *name, size_t
     struct client_lock *lock = client_lock_find(nl, name, len);
     if (lock != NULL)
         return lock;
+    if (client_due_reserve(&nl->due, nl->table.count + 1) != 0)
+        return NULL;
     lock = calloc(1, sizeof(*lock) + len + 1);
     if (lock == NULL)
         return NULL;
@@ -155,7 +159,10 @@ void client_lock_granted(struct netlock *nl,
     if (new_hold)
         calm(nl, lock); /* JEOPARDY was about another hold */
     lock->releasing = lock->releasing && !new_hold;
-    nl->holds += lock->held ? 0 : 1;
+    if (lock->held)
+        client_lease_stop(nl, lock);
+    else
+        nl->holds++;
     lock->held = true;
     lock->token = grant->token;
     lock->index = grant->index;
@@ -169,6 +176,7 @@ void client_lock_granted(struct netlock *nl,
 void client_lock_releasing(struct netlock *nl, struct client_lock *lock)
 {
     calm(nl, lock);
+    client_lease_stop(nl, lock);
     lock->releasing = true;
 }
 
@@ -176,6 +184,7 @@ void client_lock_dropped(struct netlock *nl, struct client_lock *lock)
 {
     assert(lock->held);
     calm(nl, lock);
+    client_lease_stop(nl, lock);
     nl->holds--;
     lock->held = false;
     lock->releasing = false;

@@ -7,6 +7,7 @@
 
 #include "client_conn.h"
 #include "client_copy.h"
+#include "client_tls.h"
 #include "client_address.h"
 #include "netlock.h"
 
@@ -48,7 +49,7 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     for (size_t i = 0; i < server->addresses_count; i++) {
         const struct client_address *address = &server->addresses[i];
         rv = client_conn_open(conn, (const struct sockaddr *)&address->storage,
-                              address->len);
+                              address->len, server->host);
         if (rv != 0)
             continue;
         rv = wait_for(conn, POLLOUT, end_ms);
@@ -61,14 +62,15 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     return rv;
 }
 
-static int put_questions(struct client_conn *conn, bool checkpoint)
+static int put_questions(struct client_conn *conn, const char *token, bool checkpoint)
 {
     struct wire_request hello = {
         .type = WIRE_REQ_HELLO,
         .key = str(KEY_HELLO),
         .hello = {.version_min = WIRE_VERSION,
                   .version_max = WIRE_VERSION,
-                  .library = str("libnetlock " NETLOCK_VERSION)},
+                  .library = str("libnetlock " NETLOCK_VERSION),
+                  .token = str(token != NULL ? token : "")},
     };
     struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS,
                                   .key = str(KEY_STATUS),
@@ -167,6 +169,7 @@ static int to_rv(int rv)
 }
 
 int netlock_node_status(const char *address,
+                        const struct netlock_credentials *credentials,
                         uint32_t timeout_ms,
                         bool checkpoint,
                         struct netlock_node_status *ret)
@@ -177,18 +180,27 @@ int netlock_node_status(const char *address,
     uint64_t end_ms = mono_ms() + timeout_ms;
     if (client_server_resolve(&server, true) != 0)
         return -NETLOCK_EUNREACHABLE;
+    static const struct netlock_credentials from_environment = {0};
+    if (credentials == NULL)
+        credentials = &from_environment;
+    char error[TLS_ERROR_BYTES];
     struct client_conn conn;
     client_conn_init(&conn);
+    int rv = client_tls_context(&conn.tls_context, credentials, error);
+    if (rv != 0)
+        return rv;
+    struct tls_context *context = conn.tls_context;
     struct netlock_node_status status = {0};
     struct wire_response answer;
-    int rv = to_rv(connect_to(&conn, &server, end_ms));
+    rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
-        rv = to_rv(put_questions(&conn, checkpoint));
+        rv = to_rv(put_questions(&conn, client_token(credentials), checkpoint));
     if (rv == 0)
         rv = to_rv(exchange(&conn, end_ms, &answer));
     if (rv == 0)
         rv = take(&status, &answer);
     client_conn_release(&conn);
+    tls_context_free(context);
     if (rv == 0)
         *ret = status;
     else

@@ -310,6 +310,11 @@ static void describe(const struct netlock *nl,
         ret->type = WIRE_REQ_FORCE_RELEASE;
         ret->force_release.token = operation->token;
         break;
+    case OPERATION_BACKUP:
+        ret->type = WIRE_REQ_BACKUP;
+        ret->backup.backup = operation->backup.id;
+        ret->backup.offset = operation->backup.offset;
+        break;
     case OPERATION_DETACH:
         ret->type = WIRE_REQ_DETACH;
         break;

@@ -1,4 +1,5 @@
-/* client_query.c - calls that look, and the operators' break: one request, one answer, no state. */
+/* client_query.c - calls that look, and the operators' break and backup: a request, an answer, no
+ * state. */
 #include "client_engine.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@ struct question {
     uint64_t token;
     struct wire_str prefix, after;
     uint32_t max;
+    uint64_t backup_id, backup_offset;
     operation_query_cb on_answer;
     void *result;
 };
@@ -44,6 +46,9 @@ submit(struct netlock *nl, const struct question *question, struct client_waiter
         operation->list.prefix = question->prefix;
         operation->list.after = question->after;
         operation->list.max = question->max;
+    } else if (question->kind == OPERATION_BACKUP) {
+        operation->backup.id = question->backup_id;
+        operation->backup.offset = question->backup_offset;
     }
     operation->on_answer = question->on_answer;
     operation->query = question->result;
@@ -281,5 +286,71 @@ int netlock_break(struct netlock *nl,
                                         .result = &count});
     if (rv == 0 && ret_count != NULL)
         *ret_count = count;
+    return rv;
+}
+
+/* ---- backup ------------------------------------------------------------------------------------ */
+
+/* The answer's bytes live until the next one comes; what the caller does with them may take long. */
+struct piece {
+    uint64_t id, offset;
+    uint64_t size; /* of the whole */
+    uint64_t index, last_token;
+    char *data;
+    size_t len;
+};
+
+static void take_piece(struct operation *operation, const struct wire_response *answer)
+{
+    struct piece *piece = operation->query;
+    operation->rv = -NETLOCK_EPROTOCOL;
+    if (answer->type != WIRE_RESP_BACKUP || answer->backup.offset != piece->offset ||
+        answer->backup.data.len == 0 ||
+        answer->backup.data.len > answer->backup.size - piece->offset ||
+        (piece->offset != 0 && answer->backup.size != piece->size))
+        return;
+    piece->data = malloc(answer->backup.data.len);
+    operation->rv = piece->data != NULL ? 0 : -ENOMEM;
+    if (operation->rv != 0)
+        return;
+    memcpy(piece->data, answer->backup.data.data, answer->backup.data.len);
+    piece->len = answer->backup.data.len;
+    piece->id = answer->backup.backup;
+    piece->size = answer->backup.size;
+    piece->last_token = answer->backup.last_token;
+    if (piece->offset == 0)
+        piece->index = answer->position.index;
+}
+
+static int fetch_piece(struct netlock *nl, struct piece *piece)
+{
+    int rv = ask(nl, &(struct question){.kind = OPERATION_BACKUP,
+                                        .backup_id = piece->id,
+                                        .backup_offset = piece->offset,
+                                        .on_answer = take_piece,
+                                        .result = piece});
+    /* Another leader, or another connection to the same: the copy was given up with the old one. */
+    return rv == -NETLOCK_EINVALID && piece->id != 0 ? -EAGAIN : rv;
+}
+
+int netlock_backup(struct netlock *nl,
+                   int (*write)(void *arg, const void *data, size_t len),
+                   void *arg,
+                   struct netlock_backup *ret)
+{
+    struct piece piece = {0};
+    int rv;
+    do {
+        rv = fetch_piece(nl, &piece);
+        if (rv == 0)
+            rv = write(arg, piece.data, piece.len);
+        free(piece.data);
+        piece.data = NULL;
+        piece.offset += piece.len;
+        piece.len = 0;
+    } while (rv == 0 && piece.offset < piece.size);
+    if (rv == 0 && ret != NULL)
+        *ret = (struct netlock_backup){
+            .index = piece.index, .last_token = piece.last_token, .bytes = piece.size};
     return rv;
 }

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -42,6 +43,7 @@ void session_init(struct netlock *nl)
     client_conn_init(&session->conn);
     client_scouts_init(nl);
     session->down_since_ms = nl->now_ms;
+    session->trouble_since_ms = nl->now_ms;
     session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
     session->epoch_step = EPOCH_STEP_MS;
     session->failure = -NETLOCK_EUNREACHABLE;
@@ -78,6 +80,16 @@ uint64_t client_jitter(struct netlock *nl, uint64_t ms)
     return ms / 2 + nl->random % (ms / 2 + 1);
 }
 
+/* How long to wait at most: a part of the time that was spent in vain already. So the leader is found
+ * late by a quarter of the time that its election took, and a cluster that stays down is not troubled. */
+static uint64_t backoff_max_ms(const struct netlock *nl)
+{
+    uint64_t max_ms = (nl->now_ms - nl->session.trouble_since_ms) / CLIENT_BACKOFF_PART;
+    if (max_ms < CLIENT_BACKOFF_MIN_MS)
+        return CLIENT_BACKOFF_MIN_MS;
+    return max_ms < CLIENT_BACKOFF_MAX_MS ? max_ms : CLIENT_BACKOFF_MAX_MS;
+}
+
 /* A whole round without a leader: wait, a little longer each time. */
 static void back_off(struct netlock *nl)
 {
@@ -88,14 +100,27 @@ static void back_off(struct netlock *nl)
     session->retry_least_ms = 0;
     session->retry_at_ms = nl->now_ms + wait_ms;
     session->backoff_ms *= 2;
-    if (session->backoff_ms > CLIENT_BACKOFF_MAX_MS)
-        session->backoff_ms = CLIENT_BACKOFF_MAX_MS;
+    if (session->backoff_ms > backoff_max_ms(nl))
+        session->backoff_ms = backoff_max_ms(nl);
+}
+
+/* For people: which server, and what does not fit between its TLS and ours. */
+static void note_why(struct netlock *nl)
+{
+    const char *why = client_conn_why(&nl->session.conn);
+    char server[SERVER_TEXT_BYTES], text[CLIENT_TEXT_BYTES_MAX + 1];
+    if (why[0] == 0)
+        return;
+    client_server_format(&nl->session.server, server);
+    snprintf(text, sizeof(text), "%.80s: %.160s", server, why);
+    client_set_error_text(nl, str(text));
 }
 
 void session_fail(struct netlock *nl, int rv)
 {
     struct session *session = &nl->session;
     bool was_ready = session->state == SESSION_READY;
+    note_why(nl);
     if (session->conn.fd >= 0)
         (void)epoll_ctl(nl->epoll_fd, EPOLL_CTL_DEL, session->conn.fd, NULL);
     /* An orderly close would say that the client is gone; it is only on its way to another server. */
@@ -109,17 +134,19 @@ void session_fail(struct netlock *nl, int rv)
     nl->evidence.has_pair = false;
     if (!was_ready)
         return;
-    if (nl->now_ms - session->ready_ms >= SOLID_MS)
+    if (nl->now_ms - session->ready_ms >= SOLID_MS) {
         session->backoff_ms = CLIENT_BACKOFF_MIN_MS;
-    else
+        session->trouble_since_ms = nl->now_ms;
+    } else {
         back_off(
             nl); /* a server that attaches us and then breaks must not make us spin */
+    }
     session->scout_at_ms = session->retry_at_ms;
     session->down_since_ms = nl->now_ms;
     session->notice_connected = false;
     session->notice_disconnected = true;
     operations_requeue(nl);
-    nl->lease_due_ms = 0;
+    client_leases_look(nl);
 }
 
 /* Who counts a lease must not sit in DNS when it ends. */
@@ -157,7 +184,7 @@ static void connect_next(struct netlock *nl)
         const struct client_address *address =
             &session->server.addresses[session->next_address++];
         if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
-                             address->len) != 0)
+                             address->len, session->server.host) != 0)
             continue;
         session->state = SESSION_CONNECTING;
         session->greeted = false;
@@ -176,6 +203,7 @@ int session_put_hello(const struct netlock *nl, struct client_conn *conn)
         .hello = {.version_min = WIRE_VERSION,
                   .version_max = WIRE_VERSION,
                   .library = str(library),
+                  .token = str(nl->token),
                   .session_grace_ms = nl->session_grace_ms},
     };
     return client_conn_put(conn, &hello);
@@ -409,12 +437,17 @@ static void receive(struct netlock *nl)
     struct client_conn *conn = &nl->session.conn;
     for (int i = 0; i < READS_PER_STEP_MAX && conn->fd >= 0; i++) {
         int rv = client_conn_fill(conn);
-        if (rv == -EAGAIN)
-            return;
-        if (rv != 0)
+        if (rv != 0 && rv != -EAGAIN) {
             session_fail(nl, -NETLOCK_EUNREACHABLE);
-        else
+            return;
+        }
+        bool more = rv == 0 && client_conn_full(conn);
+        if (rv == 0)
             take_messages(nl);
+        if (client_conn_unsent(conn) && !nl->session.watch_out)
+            session_flush(nl); /* what TLS has to say */
+        if (!more)
+            return; /* what comes from now on, epoll will tell */
     }
 }
 
@@ -435,6 +468,12 @@ void session_flush(struct netlock *nl)
 static void poll_socket(struct netlock *nl)
 {
     struct epoll_event events[2 + SCOUTS_MAX];
+    /* All that can happen is that something comes, and then reading is faster than asking first. */
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out &&
+        !nl->scouts.out) {
+        receive(nl);
+        return;
+    }
     int n = epoll_wait(nl->epoll_fd, events, 2 + SCOUTS_MAX, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.fd != nl->session.conn.fd) {

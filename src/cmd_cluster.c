@@ -79,7 +79,8 @@ static void ask(const struct survey *survey, struct node *node)
     if (node->rv == 0) {
         netlock_node_status_release(&node->status);
     }
-    node->rv = netlock_node_status(node->address, ask_ms(survey), false, &node->status);
+    node->rv = netlock_node_status(node->address, &survey->cli->credentials,
+                                   ask_ms(survey), false, &node->status);
     if (node->rv == 0) {
         node->node_id = node->status.node_id;
     }
@@ -200,8 +201,9 @@ static struct verification verify(struct survey *survey)
     struct netlock_node_status taken;
     struct node *leader = find_leader(survey);
 
-    if (leader == NULL || netlock_node_status(leader->address, survey->cli->timeout_ms,
-                                              true, &taken) != 0) {
+    if (leader == NULL ||
+        netlock_node_status(leader->address, &survey->cli->credentials,
+                            survey->cli->timeout_ms, true, &taken) != 0) {
         return result;
     }
     result.verdict = VERDICT_EQUAL;

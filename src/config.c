@@ -84,6 +84,10 @@ static int parse_flags(struct config *config,
 void config_help(FILE *out)
 {
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
+          "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
+          "VALUE]...\n"
+          "       netlockd check-data DIR\n"
+          "       netlockd dump-log DIR\n"
           "\n"
           "Without arguments: a durable single node on loopback.\n"
           "\n"
@@ -183,12 +187,44 @@ static int check_listen(struct config *config,
             source, "%s: \"%.80s\" is not HOST:PORT (or [v6]:PORT), port 0 to 65535", key,
             text);
     }
-    if (!is_loopback(parsed.host) && !config->insecure_listen) {
+    if (!is_loopback(parsed.host) && !config_has_tls(config) &&
+        !config->insecure_listen) {
         return config_fail(
             source,
             "%s: %.80s is reachable from other machines and the protocol is not "
-            "encrypted; on a network that you trust say insecure-listen = yes",
+            "encrypted; set tls-ca, tls-cert and tls-key, or on a network that you trust "
+            "say insecure-listen = yes",
             key, text);
+    }
+    return 0;
+}
+
+/* Whoever sees a token on its way has it. */
+static int check_tokens(struct config *config, struct config_source *source)
+{
+    struct peer_address parsed;
+
+    if (config->tokens_file[0] == '\0' || config_has_tls(config) ||
+        (peer_address_parse(config->listen, &parsed) == 0 && is_loopback(parsed.host))) {
+        return 0;
+    }
+    return config_fail(source,
+                       "tokens-file: tokens would cross the network in the clear; "
+                       "set tls-ca, tls-cert and tls-key");
+}
+
+static int check_tls(struct config *config, struct config_source *source)
+{
+    bool ca = config->tls_ca[0] != '\0';
+    bool cert = config->tls_cert[0] != '\0';
+    bool key = config->tls_key[0] != '\0';
+
+    if (ca != cert || cert != key) {
+        return config_fail(source,
+                           "%s: missing: tls-ca, tls-cert and tls-key belong together",
+                           !ca     ? "tls-ca"
+                           : !cert ? "tls-cert"
+                                   : "tls-key");
     }
     return 0;
 }
@@ -253,6 +289,12 @@ static int finish(struct config *config, const char *file, char *ret_error)
     }
     if (rv == 0 && config->data_dir[0] == '\0') {
         rv = default_data_dir(config, &source);
+    }
+    if (rv == 0) {
+        rv = check_tls(config, &source);
+    }
+    if (rv == 0) {
+        rv = check_tokens(config, &source);
     }
     if (rv == 0) {
         rv = check_listen(config, &source, "listen", config->listen);

@@ -32,7 +32,7 @@ enum {
     CONFIG_PATH_BYTES = 1024,
     CONFIG_ADDRESS_BYTES = 256,
     CONFIG_CLUSTER_BYTES = 65,
-    CONFIG_FILE_BYTES_MAX = 1048576,
+    CONFIG_USER_BYTES = 65,
     CONFIG_LINE_BYTES_MAX = 190, /* what inih takes */
 };
 
@@ -56,7 +56,12 @@ struct config {
     struct config_member members[RAFT_NODE_MEMBERS_MAX];
     size_t members_count;
     bool insecure_listen;
-    char ready_file[CONFIG_PATH_BYTES]; /* empty: none */
+    char tls_ca[CONFIG_PATH_BYTES], tls_cert[CONFIG_PATH_BYTES],
+        tls_key[CONFIG_PATH_BYTES];      /* all or none */
+    char user[CONFIG_USER_BYTES];        /* whom root becomes; empty: nobody else */
+    char ready_file[CONFIG_PATH_BYTES];  /* empty: none */
+    char acl_file[CONFIG_PATH_BYTES];    /* empty: none */
+    char tokens_file[CONFIG_PATH_BYTES]; /* empty: none */
 
     uint64_t leader_lease_ms;
     bool fast_failover;
@@ -112,6 +117,11 @@ struct config_timing {
     uint64_t reattach_grace_ms;
 };
 struct config_timing config_timing(const struct config *config);
+
+static inline bool config_has_tls(const struct config *config)
+{
+    return config->tls_cert[0] != '\0';
+}
 
 /* The member with this id, or NULL. */
 const struct config_member *config_member_find(const struct config *config,

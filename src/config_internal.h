@@ -28,7 +28,7 @@ struct config_key {
     const char *help;
 };
 
-enum { CONFIG_KEYS_COUNT = 31 };
+enum { CONFIG_KEYS_COUNT = 37 };
 extern const struct config_key config_keys[CONFIG_KEYS_COUNT];
 
 /* Where a value comes from, for duplicates and messages. */
@@ -47,6 +47,8 @@ int config_fail(struct config_source *source, const char *format, ...)
 /* Parse and store one value. */
 int config_set(struct config_source *source, const char *name, const char *value);
 
+/* What has passed text_check(). */
+int config_parse_text(struct config_source *source, const char *data, size_t len);
 int config_parse_file(struct config *config, const char *path, char *ret_error);
 
 #endif

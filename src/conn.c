@@ -1,4 +1,4 @@
-#include "conn.h"
+#include "conn_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,8 +11,6 @@
 #include "xalloc.h"
 
 enum {
-    OUT_KEPT_BYTES_MAX =
-        65536, /* between two turns; one large answer must not be paid for ever */
     /* How a peer that vanished without a word is found. Plain clients cannot be
      * pinged. */
     KEEPALIVE_IDLE_S = 5,
@@ -107,6 +105,17 @@ static void stop_reading(struct conn *conn)
     }
 }
 
+/* What speaks TLS to a plain port announces a frame of 369 MB (a record of type 22, version 3). */
+static void refuse_oversize(struct conn *conn, const uint8_t *data)
+{
+    if (!conn->had_frame && data[0] == 22 && data[1] == 3) {
+        conn->host->on_broken(
+            conn, "it speaks TLS, and this port is plain: there is no tls-cert");
+    } else {
+        conn->host->on_oversize(conn);
+    }
+}
+
 /* Give frames to the owner as long as it takes them. Returns how many bytes were used
  * up. */
 static size_t take_frames(struct conn *conn, const uint8_t *data, size_t len)
@@ -121,7 +130,7 @@ static size_t take_frames(struct conn *conn, const uint8_t *data, size_t len)
         if (size < 0) {
             stop_reading(conn);
             conn->at_end = conn->ended = true;
-            conn->host->on_oversize(conn);
+            refuse_oversize(conn, data + used);
             break;
         }
         if (size == 0) {
@@ -145,36 +154,33 @@ static void keep_input(struct conn *conn, const uint8_t *data, size_t len)
     if (len == 0) {
         return;
     }
-    if (conn->in_start != 0) {
-        conn->in_len -= conn->in_start;
-        memmove(conn->in, conn->in + conn->in_start, conn->in_len);
-        conn->in_start = 0;
+    wire_buf_drop(&conn->in, conn->in_taken);
+    conn->in_taken = 0;
+    if (wire_buf_append(&conn->in, data, len) != 0) {
+        abort(); /* as in xalloc.h */
     }
-    if (conn->in_capacity - conn->in_len < len) {
-        size_t capacity = conn->in_capacity != 0 ? conn->in_capacity : 1024;
-        while (capacity - conn->in_len < len) {
-            capacity *= 2;
-        }
-        conn->in = xrealloc(conn->in, capacity);
-        conn->in_capacity = capacity;
-    }
-    memcpy(conn->in + conn->in_len, data, len);
-    conn->in_len += len;
-}
-
-static void forget_input(struct conn *conn)
-{
-    free(conn->in);
-    conn->in = NULL;
-    conn->in_start = conn->in_len = conn->in_capacity = 0;
 }
 
 static void take_kept(struct conn *conn)
 {
-    conn->in_start +=
-        take_frames(conn, conn->in + conn->in_start, conn->in_len - conn->in_start);
-    if (conn->in_start == conn->in_len) {
-        forget_input(conn);
+    conn->in_taken +=
+        take_frames(conn, conn->in.data + conn->in_taken, conn->in.len - conn->in_taken);
+    if (conn->in_taken == conn->in.len) {
+        wire_buf_release(&conn->in);
+        conn->in_taken = 0;
+    }
+}
+
+void conn_take_text(struct conn *conn, const uint8_t *data, size_t len)
+{
+    if (conn->put_off) {
+        keep_input(conn, data, len);
+    } else if (conn->in.len == 0) {
+        size_t used = take_frames(conn, data, len);
+        keep_input(conn, data + used, len - used);
+    } else {
+        keep_input(conn, data, len);
+        take_kept(conn);
     }
 }
 
@@ -202,6 +208,25 @@ static int error_behind_end(const struct conn *conn)
     return -error;
 }
 
+/* Through TLS what was fed to it, and what TLS has to say to that. */
+static void take_secured(struct conn *conn)
+{
+    int rv = conn_decrypt(conn);
+
+    if (!conn->closing && tls_output(conn->tls)->len != 0) {
+        conn_flush(conn); /* of the handshake, or an alert */
+    }
+    if (conn->closing) {
+        return;
+    }
+    if (rv == 0) {
+        stop_reading(conn);
+        conn->at_end = true;
+    } else if (rv != -EAGAIN) {
+        conn->host->on_broken(conn, tls_error(conn->tls));
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
 {
     struct conn *conn = stream->data;
@@ -216,18 +241,22 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
             conn->host->on_broken(conn, uv_err_name(error));
             return;
         }
-        conn->at_end = true;
+        if (conn->tls == NULL) {
+            conn->at_end = true;
+        } else {
+            tls_feed_end(conn->tls);
+            take_secured(conn);
+        }
         go_on(conn);
         return;
     }
     conn->read_ms = now_ms(conn);
     const uint8_t *data = (const uint8_t *)buf->base;
-    if (conn->in_len == 0) {
-        size_t used = take_frames(conn, data, (size_t)got);
-        keep_input(conn, data + used, (size_t)got - used);
+    if (conn->tls == NULL) {
+        conn_take_text(conn, data, (size_t)got);
     } else {
-        keep_input(conn, data, (size_t)got);
-        take_kept(conn);
+        tls_feed(conn->tls, data, (size_t)got);
+        take_secured(conn);
     }
     go_on(conn);
 }
@@ -248,12 +277,12 @@ static void go_on(struct conn *conn)
         }
         return;
     }
-    if (conn->in_len != 0 && conn->incomplete_ms == 0) {
+    if (conn->in.len != 0 && conn->incomplete_ms == 0) {
         conn->incomplete_ms = now_ms(conn);
     }
     if (!conn->reading) {
         conn->read_ms = now_ms(conn); /* silence is counted only while we listen */
-        conn->incomplete_ms = conn->in_len != 0 ? now_ms(conn) : 0;
+        conn->incomplete_ms = conn->in.len != 0 ? now_ms(conn) : 0;
         int rv = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
         if (rv != 0) {
             conn->host->on_broken(conn, uv_err_name(rv));
@@ -300,23 +329,27 @@ static void on_written(uv_write_t *write, int status)
     }
 }
 
-static void out_emptied(struct conn *conn)
+/* What goes to the socket next. */
+static struct wire_buf *ready_of(struct conn *conn)
 {
-    conn->out.len = 0;
-    if (conn->out.capacity > OUT_KEPT_BYTES_MAX) {
-        free(conn->out.data);
-        conn->out = (struct wire_buf){0};
-    }
+    return conn->tls == NULL ? &conn->out : tls_output(conn->tls);
+}
+
+static size_t unsent_bytes(struct conn *conn)
+{
+    size_t encrypted = conn->tls == NULL ? 0 : tls_output(conn->tls)->len;
+
+    return conn->out.len + encrypted + conn->sending.len;
 }
 
 /* What the socket does not take at once: into the other buffer, under way. */
-static int write_rest(struct conn *conn, size_t written)
+static int write_rest(struct conn *conn, struct wire_buf *ready, size_t written)
 {
     struct wire_buf empty = conn->sending;
 
-    conn->sending = conn->out;
-    conn->out = empty;
-    out_emptied(conn);
+    conn->sending = *ready;
+    *ready = empty;
+    wire_buf_clear(ready, CONN_OUT_KEPT_BYTES_MAX);
     uv_buf_t rest = uv_buf_init((char *)conn->sending.data + written,
                                 (unsigned)(conn->sending.len - written));
     conn->write.data = conn;
@@ -330,19 +363,25 @@ static int write_rest(struct conn *conn, size_t written)
 /* Returns 0 or a negative errno. */
 static int write_some(struct conn *conn)
 {
-    if (conn->closing || conn->sending.len != 0 || conn->out.len == 0) {
+    struct wire_buf *ready = ready_of(conn);
+
+    if (conn->closing || conn->sending.len != 0) {
         return 0;
     }
-    uv_buf_t all = uv_buf_init((char *)conn->out.data, (unsigned)conn->out.len);
+    int rv = conn_encrypt(conn);
+    if (rv != 0 || ready->len == 0) {
+        return rv;
+    }
+    uv_buf_t all = uv_buf_init((char *)ready->data, (unsigned)ready->len);
     int written = uv_try_write((uv_stream_t *)&conn->tcp, &all, 1);
     if (written < 0 && written != UV_EAGAIN) {
         return written;
     }
-    if (written > 0 && (size_t)written == conn->out.len) {
-        out_emptied(conn);
+    if (written > 0 && (size_t)written == ready->len) {
+        wire_buf_clear(ready, CONN_OUT_KEPT_BYTES_MAX);
         return 0;
     }
-    return write_rest(conn, written > 0 ? (size_t)written : 0);
+    return write_rest(conn, ready, written > 0 ? (size_t)written : 0);
 }
 
 void conn_flush(struct conn *conn)
@@ -352,7 +391,7 @@ void conn_flush(struct conn *conn)
     if (conn->closing) {
         return;
     }
-    if (conn->finishing && (rv != 0 || conn->out.len + conn->sending.len == 0)) {
+    if (conn->finishing && (rv != 0 || unsent_bytes(conn) == 0)) {
         conn_close(conn);
     } else if (rv != 0) {
         conn->host->on_broken(conn, uv_err_name(rv));
@@ -361,16 +400,16 @@ void conn_flush(struct conn *conn)
 
 int conn_queued(struct conn *conn)
 {
-    if (conn->out.len + conn->sending.len <= conn->host->output_bytes_max) {
+    if (unsent_bytes(conn) <= conn->host->output_bytes_max) {
         return 0;
     }
     /* An error shows again at the next flush or read. */
     if (write_some(conn) != 0) {
         return 0;
     }
-    size_t unsent =
-        conn->out.len + uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
-    return unsent <= conn->host->output_bytes_max ? 0 : -ENOBUFS;
+    size_t waiting = unsent_bytes(conn) - conn->sending.len +
+                     uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+    return waiting <= conn->host->output_bytes_max ? 0 : -ENOBUFS;
 }
 
 /* ---- life ---- */
@@ -381,9 +420,10 @@ static void on_handle_closed(uv_handle_t *handle)
 
     assert(conn->handles_open > 0);
     if (--conn->handles_open == 0) {
-        forget_input(conn);
-        free(conn->out.data);
-        free(conn->sending.data);
+        wire_buf_release(&conn->in);
+        wire_buf_release(&conn->out);
+        wire_buf_release(&conn->sending);
+        tls_free(conn->tls);
         conn->host->on_closed(conn);
     }
 }
@@ -407,6 +447,9 @@ void conn_finish(struct conn *conn)
     conn->finishing = true;
     conn->read_ms = now_ms(conn);
     arm(conn);
+    if (conn->tls != NULL && conn_encrypt(conn) == 0) {
+        tls_close(conn->tls);
+    }
     conn_flush(conn);
 }
 
@@ -447,6 +490,10 @@ int conn_open(struct conn *conn, uv_loop_t *loop, const struct conn_host *host, 
         close(fd);
         conn_close(conn);
         return rv;
+    }
+    if (host->tls != NULL && (conn->tls = tls_new(host->tls, NULL)) == NULL) {
+        conn_close(conn);
+        return -ENOMEM;
     }
     go_on(conn);
     return 0;

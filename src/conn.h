@@ -1,5 +1,5 @@
-/* conn.h - one TCP connection on the loop: bytes to frames, answers to bytes. Knows no
- * messages.
+/* conn.h - one TCP connection on the loop: bytes to frames, answers to bytes, with TLS in
+ * between if the host has a context. Knows no messages.
  *
  * Input. Every complete frame goes to on_frame(), in order. It answers CONN_TAKEN, or
  * CONN_LATER: then nothing more is read, and conn_resume() offers the same frame again. A
@@ -10,6 +10,10 @@
  * writes them with one system call. What a peer does not read is bounded: conn_queued()
  * says -ENOBUFS when, after the socket has taken what it can, more than output_bytes_max
  * wait.
+ *
+ * TLS. What is flushed in one turn is one record (of at most 16 KiB); nothing is answered
+ * before on_secured(). An end without TLS's own close is no end but a broken connection:
+ * anybody on the way can forge a FIN, and what an end sets free would be theirs to take.
  *
  * Time. One lazy timer: for the first frame, for the rest of an incomplete frame, and,
  * with a heartbeat set, for any byte at all. It stands still while we do not read.
@@ -25,6 +29,7 @@
 
 #include <uv.h>
 
+#include "tls.h"
 #include "wire.h"
 
 enum { CONN_READ_BYTES = 65536 };
@@ -35,6 +40,8 @@ struct conn;
 
 struct conn_host {
     enum conn_take (*on_frame)(struct conn *conn, const uint8_t *payload, size_t len);
+    /* TLS: the peer has proved who it is, tls_peer(conn->tls). Before the first frame. */
+    void (*on_secured)(struct conn *conn);
     /* The peer closed its direction, and every complete frame has been taken. */
     void (*on_end)(struct conn *conn);
     /* A frame is announced that is larger than the limit; nothing more will be read. */
@@ -43,7 +50,9 @@ struct conn_host {
      * conn_close(). */
     void (*on_broken)(struct conn *conn, const char *why);
     void (*on_closed)(struct conn *conn);
-    uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all connections of a loop */
+    uint8_t *read_buffer;    /* CONN_READ_BYTES, shared by all connections of a loop */
+    uint8_t *text_buffer;    /* the same, for what TLS makes of it */
+    struct tls_context *tls; /* of new connections; NULL: plain */
     size_t output_bytes_max;
     uint64_t frame_timeout_ms;
 };
@@ -55,18 +64,19 @@ struct conn {
     uv_timer_t timer;
     uv_write_t write;
 
-    struct wire_buf out;     /* encoded, not yet given to the socket */
+    struct tls *tls;         /* NULL: plain */
+    struct wire_buf out;     /* encoded, not yet encrypted or given to the socket */
     struct wire_buf sending; /* under way in `write` */
 
-    uint8_t *in; /* what is left of the input: incomplete or put off */
-    size_t in_start, in_len, in_capacity;
+    struct wire_buf in; /* what is left of the input: incomplete or put off */
+    size_t in_taken;    /* of in.len */
 
     uint64_t opened_ms;
     uint64_t read_ms;       /* when the last byte came */
     uint64_t incomplete_ms; /* since when a frame waits for its rest; 0: none does */
     uint64_t heartbeat_ms;  /* 0: none demanded */
     uint8_t handles_open;
-    bool had_frame, reading, put_off, at_end, ended, finishing, closing, taking;
+    bool secured, had_frame, reading, put_off, at_end, ended, finishing, closing, taking;
 };
 
 /* Take over the accepted socket @fd and read. On failure, a negative errno, the socket is

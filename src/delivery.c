@@ -63,6 +63,7 @@ static void tell_attached(struct session *session,
         return;
     case PENDING_REQUEST:
     case PENDING_DETACH:
+    case PENDING_BACKUP:
         break;
     }
     abort(); /* not an attach */
@@ -223,6 +224,11 @@ static void on_answer(struct server *server,
     case PENDING_DETACH:
         if (session != NULL) {
             send_event(session, event, at, &pending->to);
+        }
+        return;
+    case PENDING_BACKUP:
+        if (session != NULL) {
+            session_begin_backup(session, pending, at);
         }
         return;
     }

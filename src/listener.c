@@ -121,7 +121,7 @@ static int bind_to(const struct addrinfo *at)
     return fd;
 }
 
-static int open_socket(const char *address, char *ret_error)
+int listener_bind(const char *address, char ret_error[static LISTENER_ERROR_BYTES])
 {
     struct peer_address parsed;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -142,22 +142,15 @@ static int open_socket(const char *address, char *ret_error)
     return fd >= 0 ? fd : fail(ret_error, address, strerror(-fd), fd);
 }
 
-int listener_open(struct listener *listener,
-                  uv_loop_t *loop,
-                  const char *address,
-                  char ret_error[static LISTENER_ERROR_BYTES])
+int listener_open(struct listener *listener, uv_loop_t *loop, int fd)
 {
     struct sockaddr_storage bound = {0};
     socklen_t len = sizeof(bound);
 
-    int fd = open_socket(address, ret_error);
-    if (fd < 0) {
-        return fd;
-    }
     int rv = uv_poll_init(loop, &listener->poll, fd);
     if (rv != 0) {
         close(fd);
-        return fail(ret_error, address, uv_strerror(rv), rv);
+        return rv;
     }
     uv_timer_init(loop, &listener->resume);
     listener->fd = fd;

@@ -32,13 +32,13 @@ struct listener {
     char address[LISTENER_ADDRESS_BYTES]; /* as bound, with the real port */
 };
 
-/* Listen on @address, "host:port"; the callbacks and arg are set. Resolving a name may
- * block: this is for the start. Returns 0, or a negative errno with one line in
- * @ret_error and nothing to close. */
-int listener_open(struct listener *listener,
-                  uv_loop_t *loop,
-                  const char *address,
-                  char ret_error[static LISTENER_ERROR_BYTES]);
+/* A socket that listens on @address, "host:port". Resolving a name may block: this is for
+ * the start. Returns the descriptor, or a negative errno with one line in @ret_error. */
+int listener_bind(const char *address, char ret_error[static LISTENER_ERROR_BYTES]);
+
+/* Accept on @fd, which is the listener's from now on, also on failure; the callbacks and
+ * arg are set. Returns 0, or a negative errno and nothing to close. */
+int listener_open(struct listener *listener, uv_loop_t *loop, int fd);
 
 /* Stop accepting; on_closed() when the handles are closed. */
 void listener_close(struct listener *listener);

@@ -16,8 +16,17 @@ static const struct cli_command commands[] = {
     {"list", "the locks that are held or waited for", cmd_list_help, cmd_list},
     {"check", "is a fencing token still current?", cmd_check_help, cmd_check},
     {"break", "take a lock away from its holder", cmd_break_help, cmd_break},
+    {"backup", "write a copy of the whole lock table to a file", cmd_backup_help,
+     cmd_backup},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
+    {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
+     cmd_tls_init},
+    {"tls node", "make the certificate of a node", cmd_tls_help, cmd_tls_node},
+    {"tls client", "make the certificate of a client", cmd_tls_help, cmd_tls_client},
+    {"access-token", "make a token that says who a client is", cmd_access_token_help,
+     cmd_access_token},
+    {"bench", "how fast the cluster is", cmd_bench_help, cmd_bench},
 };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
@@ -35,6 +44,12 @@ static const char help_tail[] =
     "                     $NETLOCK_SERVERS, or 127.0.0.1:7670\n"
     "  --client-id ID     act as this client\n"
     "  --timeout DUR      how long to look for a leader (10s)\n"
+    "  --tls-ca FILE, --tls-cert FILE, --tls-key FILE\n"
+    "                     certificates, for servers that want TLS. Default:\n"
+    "                     $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT, $NETLOCK_TLS_KEY\n"
+    "  --access-token-file FILE\n"
+    "                     says who you are where no certificate does; mode 0600.\n"
+    "                     Default: $NETLOCK_ACCESS_TOKEN, the token itself\n"
     "  --json             print JSON for programs\n"
     "  -v, --verbose      say on stderr what goes on, terminal or not\n"
     "  -h, --help\n"
@@ -96,30 +111,71 @@ static int dispatch(struct cli *cli, int argc, char **argv)
     if (argc == 1 && strcmp(argv[0], "cluster") == 0) {
         cli_usage(cli, "cluster: which subcommand? 'cluster status'");
     }
+    if (argc == 1 && strcmp(argv[0], "tls") == 0) {
+        cli_usage(cli, "tls: which subcommand? 'tls init', 'tls node', 'tls client'");
+    }
     cli_usage(cli, "there is no command '%s%s%s'", argv[0], argc > 1 ? " " : "",
               argc > 1 ? argv[1] : "");
 }
 
-int main(int argc, char **argv)
+/* The options before the command. False: that was all, with *@ret_status. */
+static bool parse_globals(struct cli *cli, int argc, char **argv, int *ret_status)
 {
     static const struct option longs[] = {{"version", no_argument, NULL, 'V'}, CLI_LONG};
-    static const struct cli_command all = {.name = ""};
-    struct cli cli = {.command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS};
-    int option, status;
+    int option;
 
-    while ((option = cli_getopt(&cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {
+    while ((option = cli_getopt(cli, argc, argv, "+V" CLI_SHORT, longs)) != -1) {
         if (option == 'h') {
-            return print_help();
+            *ret_status = print_help();
+            return false;
         }
         if (option == 'V') {
             puts("netlock " NETLOCK_VERSION);
-            return fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM;
+            *ret_status = fflush(stdout) == 0 ? CLI_OK : CLI_SYSTEM;
+            return false;
         }
+    }
+    return true;
+}
+
+/* For the completions of shells, which know nothing by themselves: the commands, or with one of
+ * them, or '-', the options that it takes. */
+static int complete(struct cli *cli, int argc, char **argv)
+{
+    int status = CLI_OK;
+
+    if (argc == 1) {
+        for (int i = 0; i < COMMANDS_COUNT; i++) {
+            printf("%s\t%s\n", commands[i].name, commands[i].summary);
+        }
+        return CLI_OK;
+    }
+    cli->lists_options = true;
+    if (strcmp(argv[1], "-") == 0) {
+        parse_globals(cli, argc, argv, &status);
+        return status;
+    }
+    return dispatch(cli, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct cli_command all = {.name = ""};
+    char error_text[NETLOCK_ERROR_BYTES] = "";
+    struct cli cli = {
+        .command = &all, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .error_text = error_text};
+    int status;
+
+    if (!parse_globals(&cli, argc, argv, &status)) {
+        return status;
     }
     if (optind == argc) {
         cli_usage(&cli, "which command?");
     }
-    status = dispatch(&cli, argc - optind, argv + optind);
+    argc -= optind;
+    argv += optind;
+    status = strcmp(argv[0], "complete") == 0 ? complete(&cli, argc, argv)
+                                              : dispatch(&cli, argc, argv);
     if (fflush(stdout) != 0 && status == CLI_OK) {
         cli_say("cannot write the output");
         status = CLI_SYSTEM;

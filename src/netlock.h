@@ -22,8 +22,8 @@
  *       netlock_close(nl);
  *
  *   Asynchronous (NETLOCK_MANUAL). No thread; the caller's loop polls netlock_fd() for
- *   netlock_poll_events(), at most netlock_timeout_ms() long, and calls netlock_process(), which
- *   runs the callbacks. All calls from one thread. The calls that block work here too: they drive
+ *   netlock_poll_events() (level-triggered: what was not read yet is said again), at most
+ *   netlock_timeout_ms() long, and calls netlock_process(), which runs the callbacks. All calls from one thread. The calls that block work here too: they drive
  *   the engine, callbacks included, until they have their answer.
  *
  * Leases. The client counts its own: from the moment the request (or the refresh) was sent, never
@@ -60,6 +60,7 @@ extern "C" {
 #define NETLOCK_UNLIMITED      UINT32_MAX /* a timeout that never ends */
 #define NETLOCK_NAME_BYTES_MAX 255        /* lock names, client ids and owner info */
 #define NETLOCK_SECRET_BYTES   16
+#define NETLOCK_ERROR_BYTES    512
 
 /* Beside the errno values of the system: */
 enum {
@@ -120,6 +121,20 @@ enum netlock_flags {
     NETLOCK_NO_REFRESH = 2, /* never refresh by itself: holds end when they time out */
 };
 
+/* What the client shows, and what it asks of the servers. What is NULL is taken from
+ * $NETLOCK_TLS_CA, $NETLOCK_TLS_CERT, $NETLOCK_TLS_KEY, $NETLOCK_ACCESS_TOKEN.
+ *
+ * TLS 1.3, paths of PEM files: the CA's certificates, with which those of the servers are checked (and
+ * that they are for the host that was named); our own certificate; its key, which nobody else may be able
+ * to read. Without a CA connections are plain. The certificate may be left out, with its key, where the
+ * cluster takes tokens.
+ *
+ * The access token (no fencing token) says who the client is, in place of a certificate's name. It is the text itself. */
+struct netlock_credentials {
+    const char *ca, *cert, *key;
+    const char *access_token;
+};
+
 /* Zero means the default everywhere. Copied by netlock_open(). */
 struct netlock_options {
     const char *
@@ -144,6 +159,10 @@ struct netlock_options {
      * -NETLOCK_EUNREACHABLE may have got. Of several that wait for one lock at once, the wait of
      * whoever asked last is the wait of all. */
     bool share_id;
+    struct netlock_credentials credentials;
+    char *
+        error_text; /* NETLOCK_ERROR_BYTES, for netlock_open(): more words when it fails, or "". May be
+                         NULL; not kept */
 };
 
 /* Make a client. Blocking: finds the leader, attaches; -NETLOCK_EUNREACHABLE, -NETLOCK_EDENIED,
@@ -278,6 +297,21 @@ NETLOCK_API void netlock_lock_list_release(struct netlock_lock_list *list);
 NETLOCK_API int
 netlock_break(struct netlock *nl, const char *name, uint64_t token, uint32_t *ret_count);
 
+struct netlock_backup {
+    uint64_t index;      /* of the log, at which the copy was taken */
+    uint64_t last_token; /* granted by then */
+    uint64_t bytes;
+};
+/* Operators: a copy of the whole lock table as it was at one point of the log, as the bytes of a file
+ * that `netlockd restore` reads. @write gets them in their order, from the caller's thread; when it
+ * returns something else than 0, that is returned. -EAGAIN: the leader changed before the last byte;
+ * begin again with an empty file. The bytes name every client and lock, and have digests of the
+ * clients' secrets: keep them from others. @ret may be NULL. */
+NETLOCK_API int netlock_backup(struct netlock *nl,
+                               int (*write)(void *arg, const void *data, size_t len),
+                               void *arg,
+                               struct netlock_backup *ret);
+
 struct netlock_member {
     uint64_t node_id;
     char *client_address, *peer_address;
@@ -300,8 +334,10 @@ struct netlock_node_status {
     uint64_t locks, holds, waits, clients, connections, uptime_ms, last_token;
 };
 /* Ask one node, leader or not, without attaching: a call of its own that needs no client.
+ * @credentials may be NULL, and means the environment then, as in netlock_options.
  * @checkpoint (leader only): first let every node hash its state at one index. */
 NETLOCK_API int netlock_node_status(const char *address,
+                                    const struct netlock_credentials *credentials,
                                     uint32_t timeout_ms,
                                     bool checkpoint,
                                     struct netlock_node_status *ret);

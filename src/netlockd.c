@@ -12,6 +12,8 @@
 
 #include "config.h"
 #include "log.h"
+#include "offline.h"
+#include "privileges.h"
 #include "server.h"
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 2, EXIT_FATAL = 3 };
@@ -21,6 +23,7 @@ struct daemon {
     struct log log;
     uv_loop_t loop;
     struct server *server;
+    struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup;
     int status;
 };
@@ -64,11 +67,16 @@ static void warn(const struct daemon *daemon)
 {
     const struct config *config = &daemon->config;
 
-    if (config->insecure_listen) {
+    if (config->insecure_listen && !config_has_tls(config)) {
+        log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "insecure-listen",
+                  "text=\"clients and nodes are neither encrypted nor authenticated: "
+                  "whoever reaches these ports can take and break every lock\"");
+    }
+    if (geteuid() == 0 && config->user[0] == '\0') {
         log_event(
-            &daemon->log, LOG_LEVEL_WARNING, "netlockd", "insecure-listen",
-            "text=\"clients and nodes are neither encrypted nor authenticated: whoever "
-            "reaches these ports can take and break every lock\"");
+            &daemon->log, LOG_LEVEL_WARNING, "netlockd", "running-as-root",
+            "text=\"nothing here needs it once the ports are bound: name an account "
+            "with the key user, or start as one\"");
     }
     if (config->members_count % 2 == 0) {
         log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "even-members",
@@ -106,12 +114,21 @@ static void on_stop_signal(uv_signal_t *signal, int number)
     server_stop(daemon->server, on_stopped, daemon);
 }
 
+/* The configuration is read at the start only; certificates are replaced while a node runs. */
 static void on_hangup(uv_signal_t *signal, int number)
 {
     const struct daemon *daemon = signal->data;
+    char error[SERVER_ERROR_BYTES];
+    char quoted[LOG_QUOTED_BYTES];
 
-    log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "signal-ignored",
-              "signal=%d text=\"the configuration is read at the start only\"", number);
+    if (server_reload(daemon->server, error) == 0) {
+        log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "reloaded", "signal=%d",
+                  number);
+    } else {
+        log_event(&daemon->log, LOG_LEVEL_ERROR, "netlockd", "reload-refused",
+                  "why=%s text=\"what was in force stays so\"",
+                  log_quote(quoted, error, strlen(error)));
+    }
 }
 
 static void start_signals(struct daemon *daemon)
@@ -158,9 +175,40 @@ static int refuse(const char *error)
     return EXIT_REFUSED;
 }
 
+/* What root had to do is done. */
+static int on_bound(void *arg, char *ret_error)
+{
+    struct daemon *daemon = arg;
+    char error[PRIVILEGES_ERROR_BYTES] = "";
+
+    int rv = daemon->user.name[0] == '\0' ? privileges_shed(error)
+                                          : privileges_drop(&daemon->user, error);
+    if (rv != 0) {
+        snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+    }
+    return rv;
+}
+
+/* With a user named, the directories are its own; without, those of whoever runs this. */
+static int prepare_data_dir(struct daemon *daemon, char *ret_error)
+{
+    const struct config *config = &daemon->config;
+
+    if (config->data_dir_is_default) {
+        make_parents(config->data_dir);
+    }
+    if (config->user[0] == '\0') {
+        return 0;
+    }
+    int rv = privileges_find(&daemon->user, config->user, ret_error);
+    return rv != 0 || geteuid() != 0
+               ? rv
+               : privileges_make_dir(&daemon->user, config->data_dir, ret_error);
+}
+
 static int run(struct daemon *daemon)
 {
-    struct server_host host = {.arg = daemon, .fatal = on_fatal};
+    struct server_host host = {.arg = daemon, .fatal = on_fatal, .on_bound = on_bound};
     char error[SERVER_ERROR_BYTES];
 
     int rv = server_new(&daemon->server, &daemon->loop, &daemon->config, &daemon->log,
@@ -181,12 +229,36 @@ static int run(struct daemon *daemon)
     return daemon->status;
 }
 
+struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+};
+static const struct verb verbs[] = {
+    {"restore", offline_restore},
+    {"check-data", offline_check_data},
+    {"dump-log", offline_dump_log},
+};
+
+static const struct verb *verb_of(const char *word)
+{
+    for (size_t i = 0; word != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verbs[i].name, word) == 0) {
+            return &verbs[i];
+        }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static struct daemon daemon; /* large; everything else gets a pointer to it */
     enum config_action action;
     char error[CONFIG_ERROR_BYTES];
+    const struct verb *verb = verb_of(argv[1]);
 
+    if (verb != NULL) {
+        return verb->run(argc - 1, argv + 1);
+    }
     if (config_load(&daemon.config, argc, argv, &action, error) != 0) {
         return refuse(error);
     }
@@ -204,8 +276,8 @@ int main(int argc, char **argv)
         puts("configuration is valid");
         return EXIT_OK;
     }
-    if (daemon.config.data_dir_is_default) {
-        make_parents(daemon.config.data_dir);
+    if (prepare_data_dir(&daemon, error) != 0) {
+        return refuse(error);
     }
     raise_descriptor_limit(&daemon);
     if (uv_loop_init(&daemon.loop) != 0) {

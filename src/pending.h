@@ -37,6 +37,7 @@ enum pending_kind {
     PENDING_ATTACH_DEFAULT,  /* the default client at its first use: nobody is told */
     PENDING_ATTACH_IMPLICIT, /* before the request of a client not attached here */
     PENDING_DETACH,
+    PENDING_BACKUP, /* a checkpoint, after which the table is copied */
 };
 
 struct session;

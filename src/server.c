@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <utlist.h>
 
@@ -275,8 +276,10 @@ static int open_node(struct server *server, char *ret_error)
     int rv = raft_node_new(&server->node, server->loop, &node_config, &host, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return rv;
     }
-    return rv;
+    secure_node(server);
+    return 0;
 }
 
 static void init_requests(struct server *server)
@@ -291,10 +294,24 @@ static void init_requests(struct server *server)
     };
     session_conn_host(&server->conn_host);
     server->conn_host.read_buffer = server->read_buffer;
+    server->conn_host.text_buffer = server->text_buffer;
     server->conn_host.output_bytes_max = config->output_bytes_max;
     server->conn_host.frame_timeout_ms = config->frame_timeout_ms;
     server->liveness = liveness_new(random_seed());
     server->waitings.hash_seed = random_seed();
+}
+
+static int bind_clients(struct server *server, char *ret_error)
+{
+    char error[LISTENER_ERROR_BYTES] = "";
+
+    int fd = listener_bind(server->config->listen, error);
+    if (fd < 0) {
+        snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return fd;
+    }
+    server->listen_fd = fd;
+    return 0;
 }
 
 static void free_memory(struct server *server)
@@ -304,6 +321,12 @@ static void free_memory(struct server *server)
     page_release(&server->page);
     wire_arena_release(&server->arena);
     answer_scratch_release(&server->scratch);
+    admission_release(server);
+    access_release(&server->access);
+    secure_release(&server->secure);
+    if (server->listen_fd >= 0) {
+        close(server->listen_fd);
+    }
     free(server);
 }
 
@@ -322,8 +345,18 @@ int server_new(struct server **ret,
     server->host = *host;
     server->reattach_grace_ms = config_timing(config).reattach_grace_ms;
     server->started_ms = uv_now(loop);
+    server->listen_fd = -1;
     init_requests(server);
-    int rv = open_node(server, ret_error);
+    int rv = server_reload(server, ret_error);
+    if (rv == 0) {
+        rv = bind_clients(server, ret_error);
+    }
+    if (rv == 0 && host->on_bound != NULL) {
+        rv = host->on_bound(host->arg, ret_error);
+    }
+    if (rv == 0) {
+        rv = open_node(server, ret_error);
+    }
     if (rv != 0) {
         free_memory(server);
         return rv;
@@ -369,7 +402,6 @@ static void find_client_address(struct server *server)
 
 int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES])
 {
-    char listen_error[LISTENER_ERROR_BYTES] = "";
     char node_error[RAFT_NODE_ERROR_BYTES] = "";
 
     start_handles(server);
@@ -379,10 +411,12 @@ int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES
         .on_paused = on_paused,
         .on_closed = on_listener_closed,
     };
-    int rv = listener_open(&server->listener, server->loop, server->config->listen,
-                           listen_error);
+    int fd = server->listen_fd;
+    server->listen_fd = -1;
+    int rv = listener_open(&server->listener, server->loop, fd);
     if (rv != 0) {
-        snprintf(ret_error, SERVER_ERROR_BYTES, "%s", listen_error);
+        snprintf(ret_error, SERVER_ERROR_BYTES, "listen on %.100s: %s",
+                 server->config->listen, uv_strerror(rv));
         return rv;
     }
     server->listening = true;

@@ -1,7 +1,7 @@
 /* server.h - one netlock server: a raft node, its client port, and what connects the two.
  *
- *     server_new(&server, loop, &config, &log, &host, error)   opens the data directory
- *     server_start(server, error)                              loads the log, listens
+ *     server_new(&server, loop, &config, &log, &host, error)   binds, opens the data directory
+ *     server_start(server, error)                              loads the log, accepts
  *     ... uv_run(loop) ...
  *     server_stop(server, on_stopped, arg)                     also after a failed start
  *     server_free(server)                                      once stopped
@@ -28,6 +28,10 @@ struct server_host {
     void *arg;
     /* The node cannot go on (disk, divergence). Must not return. */
     void (*fatal)(void *arg, const char *what);
+    /* The keys are read and the client port is bound, the data directory is not opened
+     * yet: the time to stop being root. Returns 0, or -1 and one line in @ret_error.
+     * NULL: nothing to do. */
+    int (*on_bound)(void *arg, char *ret_error);
 };
 
 /* @config and @log are borrowed. Returns 0, or a negative errno and one line in
@@ -40,6 +44,11 @@ int server_new(struct server **ret,
                char ret_error[static SERVER_ERROR_BYTES]);
 
 int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
+
+/* Read the certificates, the ACL and the tokens anew. Certificates count for connections from
+ * now on; the rules for every request. Returns 0; or a negative errno and one line in
+ * @ret_error: then all of them stay as they were. */
+int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
 
 /* Stop accepting, hand leadership over, close clients, close the node and the handles, in
  * this order; then @on_stopped. A second call only replaces the callback. */

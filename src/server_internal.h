@@ -4,6 +4,7 @@
 #ifndef NETLOCK_SERVER_INTERNAL_H
 #define NETLOCK_SERVER_INTERNAL_H
 
+#include "access.h"
 #include "answer.h"
 #include "conn.h"
 #include "listener.h"
@@ -17,12 +18,29 @@
 struct session;
 struct address_count;
 
+/* The copy of the table that is being fetched: see session_backup.c. */
+struct server_backup {
+    struct session *session; /* whose it is; NULL: there is none */
+    uint8_t *data;           /* NULL: its checkpoint is under way */
+    size_t len;
+    uint64_t id, last_id;
+    uint64_t last_token;
+    uint64_t asked_ms;
+};
+
+/* Certificates as they are read: of the client port, and of both directions between nodes, which are here
+ * only until there is a node. */
+struct secure_contexts {
+    struct tls_context *clients, *peers_in, *peers_out;
+};
+
 struct server {
     uv_loop_t *loop;
     const struct config *config;
     const struct log *log;
     struct server_host host;
     struct request_policy policy;
+    struct access access;
     uint64_t reattach_grace_ms;
     uint64_t started_ms;
     char client_address[CONFIG_ADDRESS_BYTES]; /* where clients reach this node */
@@ -31,8 +49,10 @@ struct server {
     bool serving;
 
     /* connections */
+    int listen_fd; /* bound; -1: the listener has it, or nobody */
     struct listener listener;
     struct conn_host conn_host;
+    struct secure_contexts secure;
     struct session *sessions;
     struct session *leaving; /* forgotten; their last words are on the way */
     struct session *unsent;  /* with output for the end of the turn */
@@ -46,6 +66,7 @@ struct server {
     struct liveness *liveness;
     bool detaches_blocked; /* no room for them; the next turn tries again */
     struct page page;
+    struct server_backup backup;
     struct wire_arena arena; /* of the request that is being looked at */
     struct answer_scratch scratch;
 
@@ -62,8 +83,9 @@ struct server {
 
     /* what a stranger can make happen often */
     struct log_limit refused_limit, broken_limit, malformed_limit, paused_limit;
+    struct log_limit denied_limit;
 
-    uint8_t read_buffer[CONN_READ_BYTES];
+    uint8_t read_buffer[CONN_READ_BYTES], text_buffer[CONN_READ_BYTES];
 };
 
 /* One line with its rate bounded by @limit; the format's last pair is `suppressed=`. */
@@ -81,6 +103,10 @@ static inline struct replica *server_replica(const struct server *server)
     return raft_node_replica(server->node);
 }
 
+/* secure.c: what server_reload() has read goes to the node, which has been made meanwhile. */
+void secure_node(struct server *server);
+void secure_release(struct secure_contexts *contexts);
+
 /* A connection of the server is closed and its memory about to go. */
 void server_session_closed(struct server *server, struct session *session);
 
@@ -88,6 +114,14 @@ void server_session_closed(struct server *server, struct session *session);
  * closed. */
 void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer);
 void admission_leave(struct server *server, struct address_count *address);
+
+/* Somebody at @address showed a wrong token. Whoever guesses waits: after
+ * five of them the next is looked at a second later. */
+void admission_token_failed(struct server *server, struct address_count *address);
+void admission_token_passed(struct address_count *address);
+bool admission_token_waits(const struct server *server,
+                           const struct address_count *address);
+void admission_release(struct server *server);
 
 /* delivery.c: an event of the lock table, on the serving node. */
 void delivery_on_event(struct server *server,

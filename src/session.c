@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #define uthash_fatal(message) abort()
@@ -164,6 +165,7 @@ static void leave(struct session *session, enum session_gone gone)
         pending->gone_at_ms = gone_at_ms;
     }
     forget_requests(session);
+    session_forget_backup(session);
     while (session->live.links != NULL) {
         liveness_drop(server->liveness, session->live.links, gone_at_ms);
     }
@@ -224,6 +226,39 @@ static enum conn_take on_frame(struct conn *conn, const uint8_t *payload, size_t
     return CONN_LATER;
 }
 
+/* The client is whom its certificate names. A node is no client, and a name that no rule could have
+ * stays anonymous. */
+static void take_name(struct session *session, const struct tls_identity *peer)
+{
+    struct fsm_str name = {.data = peer->name, .len = strlen(peer->name)};
+
+    if (peer->kind == TLS_NAMED_CLIENT && acl_principal_valid(name) &&
+        strcmp(peer->name, ACL_ANONYMOUS) != 0) {
+        memcpy(session->principal, name.data, name.len);
+        session->principal_len = name.len;
+    }
+}
+
+/* A certificate of another cluster is as good as none. One that is known by its common name only
+ * belongs to whichever cluster trusts its CA. */
+static void on_secured(struct conn *conn)
+{
+    struct session *session = session_of_conn(conn);
+    struct server *server = session->server;
+    const struct tls_identity *peer = tls_peer(conn->tls);
+    char quoted[LOG_QUOTED_BYTES];
+
+    if (peer->cluster[0] != '\0' && strcmp(peer->cluster, server->config->cluster) != 0) {
+        SERVER_LOG_LIMITED(server, server->refused_limit, LOG_LEVEL_WARNING,
+                           "client-refused", "peer=%s certificate-of-cluster=%s",
+                           session->peer,
+                           log_quote(quoted, peer->cluster, strlen(peer->cluster)));
+        session_close(session, SESSION_GONE_NOW);
+        return;
+    }
+    take_name(session, peer);
+}
+
 static void on_end(struct conn *conn)
 {
     struct session *session = session_of_conn(conn);
@@ -266,6 +301,7 @@ static void on_closed(struct conn *conn)
 void session_conn_host(struct conn_host *ret)
 {
     ret->on_frame = on_frame;
+    ret->on_secured = on_secured;
     ret->on_end = on_end;
     ret->on_oversize = on_oversize;
     ret->on_broken = on_broken;

@@ -39,6 +39,10 @@ struct session {
     struct address_count *address;
     char peer[LISTENER_ADDRESS_BYTES];
 
+    char principal[ACL_PRINCIPAL_BYTES_MAX]; /* not NUL-terminated */
+    size_t principal_len;                    /* 0: anonymous */
+    bool by_token;                           /* it is the token's name */
+
     bool hello;
     uint64_t grace_ms; /* session grace, agreed in Hello */
 
@@ -88,6 +92,11 @@ void session_retry(struct session *session);
 void session_close(struct session *session, enum session_gone gone);
 void session_finish(struct session *session, enum session_gone gone);
 
+static inline struct fsm_str session_principal(const struct session *session)
+{
+    return (struct fsm_str){.data = session->principal, .len = session->principal_len};
+}
+
 static inline struct session *session_of_conn(struct conn *conn)
 {
     return (struct session *)(void *)((char *)conn - offsetof(struct session, conn));
@@ -97,6 +106,13 @@ static inline struct session *session_of_live(struct liveness_conn *live)
 {
     return (struct session *)(void *)((char *)live - offsetof(struct session, live));
 }
+
+/* The checkpoint of a backup was applied: copy the table and send the first piece. */
+void session_begin_backup(struct session *session,
+                          const struct pending *pending,
+                          const struct replica_position *at);
+/* Give up the copy that the connection fetches, if it does. */
+void session_forget_backup(struct session *session);
 
 /* The conn's callbacks, for server.c. */
 void session_conn_host(struct conn_host *ret);

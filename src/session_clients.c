@@ -23,18 +23,30 @@ static void draw_id(char out[static SESSION_DEFAULT_ID_BYTES])
     }
 }
 
-/* The log and every replica know the digest only: who reads them cannot attach the
- * client. */
-static struct fsm_str
-digest_secret(const void *secret, size_t len, char out[static DIGEST_BYTES])
+/* What binds an id to whoever made it: its secret, and the principal if there is one. The
+ * log and every replica know the digest only: who reads them cannot attach the client, and
+ * who has the secret but is somebody else cannot either. */
+static struct fsm_str digest_owner(const struct session *session,
+                                   const void *secret,
+                                   size_t len,
+                                   char out[static DIGEST_BYTES])
 {
+    char owner[ACL_PRINCIPAL_BYTES_MAX + WIRE_SECRET_BYTES + 1];
+    size_t owner_len = session->principal_len;
     unsigned digest_len = 0;
 
-    if (len == 0) {
+    if (len == 0 && owner_len == 0) {
         return (struct fsm_str){0};
     }
-    if (EVP_Digest(secret, len, (unsigned char *)out, &digest_len, EVP_sha256(), NULL) !=
-        1) {
+    memcpy(owner, session->principal, owner_len);
+    if (owner_len != 0) {
+        owner[owner_len++] = ':'; /* no principal has one */
+    }
+    if (len != 0) {
+        memcpy(owner + owner_len, secret, len);
+    }
+    if (EVP_Digest(owner, owner_len + len, (unsigned char *)out, &digest_len,
+                   EVP_sha256(), NULL) != 1) {
         abort();
     }
     return (struct fsm_str){.data = out, .len = digest_len};
@@ -82,7 +94,12 @@ static enum session_need attach_unasked(struct session *session,
                                         struct fsm_str client,
                                         bool *ret_attached)
 {
-    struct fsm_command command = {.type = FSM_CMD_ATTACH, .client = client};
+    char digest[DIGEST_BYTES];
+    struct fsm_command command = {
+        .type = FSM_CMD_ATTACH,
+        .client = client,
+        .attach = {.secret_digest = digest_owner(session, NULL, 0, digest)},
+    };
     enum session_need need;
 
     if (session->implicit_refused != 0) {
@@ -140,8 +157,8 @@ enum session_need session_handle_attach(struct session *session,
 {
     char digest[DIGEST_BYTES];
     struct fsm_command command =
-        request_to_attach(request, digest_secret(request->attach.secret.data,
-                                                 request->attach.secret.len, digest));
+        request_to_attach(request, digest_owner(session, request->attach.secret.data,
+                                                request->attach.secret.len, digest));
     enum session_need need = SESSION_NEEDS_NOTHING;
 
     if (too_many_clients(session) &&
@@ -174,8 +191,9 @@ enum session_need session_handle_create(struct session *session,
     command.client = (struct fsm_str){.data = id, .len = sizeof(id)};
     if (session->hello) {
         session_random(secret, sizeof(secret));
-        command.attach.secret_digest = digest_secret(secret, sizeof(secret), digest);
     }
+    command.attach.secret_digest =
+        digest_owner(session, secret, session->hello ? sizeof(secret) : 0, digest);
     struct pending *pending =
         session_propose_attach(session, PENDING_CREATE, request, &command, &need);
     if (pending != NULL) {

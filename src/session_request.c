@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- locks ---- */
 
@@ -46,6 +47,55 @@ static enum session_need handle_list(struct session *session,
 
 /* ---- the connection itself ---- */
 
+/* A token says who it is, whatever the certificate says. Returns why not, or NULL. */
+static const char *identify(struct session *session, const struct wire_request *request)
+{
+    struct server *server = session->server;
+    struct fsm_str token = fsm_str_of(request->hello.token);
+
+    if (token.len == 0) {
+        return NULL;
+    }
+    if (admission_token_waits(server, session->address)) {
+        return "too many wrong tokens from this address; wait a second";
+    }
+    struct fsm_str name = tokens_find(server->access.tokens, token);
+    if (name.len == 0) {
+        admission_token_failed(server, session->address);
+        return "not a token of this cluster";
+    }
+    admission_token_passed(session->address);
+    memcpy(session->principal, name.data, name.len);
+    session->principal_len = name.len;
+    session->by_token = true;
+    return NULL;
+}
+
+/* Somebody who may ask nothing is told so, and that is all. */
+static enum session_need refuse_stranger(struct session *session,
+                                         const struct wire_request *request,
+                                         const char *text)
+{
+    struct server *server = session->server;
+
+    if (!session_is_quiet(session)) {
+        return SESSION_NEEDS_QUIET;
+    }
+    SERVER_LOG_LIMITED(server, server->denied_limit, LOG_LEVEL_WARNING, "client-denied",
+                       "peer=%s principal=\"%.*s\" why=\"%s\"", session->peer,
+                       (int)session->principal_len, session->principal, text);
+    session_answer_error(session, request, WIRE_ERROR_NOT_ALLOWED, text, 0);
+    return session_hang_up(session);
+}
+
+static const char stranger_text[] =
+    "not known here: show a certificate or a token that the cluster's ACL allows";
+
+static bool is_stranger(const struct session *session)
+{
+    return !access_knows(&session->server->access, session_principal(session));
+}
+
 static enum session_need handle_hello(struct session *session,
                                       const struct wire_request *request)
 {
@@ -57,7 +107,11 @@ static enum session_need handle_hello(struct session *session,
     if (!session_is_quiet(session)) {
         return SESSION_NEEDS_QUIET;
     }
+    const char *wrong = identify(session, request);
     session->hello = true;
+    if (wrong != NULL || is_stranger(session)) {
+        return refuse_stranger(session, request, wrong != NULL ? wrong : stranger_text);
+    }
     if (request->hello.version_min > WIRE_VERSION ||
         request->hello.version_max < WIRE_VERSION) {
         session_answer_error(session, request, WIRE_ERROR_VERSION,
@@ -128,6 +182,14 @@ static enum session_need handle_cluster_status(struct session *session,
 static enum session_need handle_on_leader(struct session *session,
                                           const struct wire_request *request)
 {
+    if (!access_allows(&session->server->access, session_principal(session), request)) {
+        struct request_refusal refusal = {
+            .deny = request_deniable(request->type) ? WIRE_DENY_NOT_ALLOWED : 0,
+            .error = WIRE_ERROR_NOT_ALLOWED,
+            .text = "no rule of the cluster's ACL allows it",
+        };
+        return session_refuse_request(session, request, &refusal);
+    }
     switch (request->type) {
     case WIRE_REQ_LOCK:
     case WIRE_REQ_REFRESH:
@@ -149,6 +211,8 @@ static enum session_need handle_on_leader(struct session *session,
         return session_handle_default_id(session, request);
     case WIRE_REQ_GET_ATTACHED_IDS:
         return session_handle_attached_ids(session, request);
+    case WIRE_REQ_BACKUP:
+        return session_handle_backup(session, request);
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:
@@ -163,6 +227,10 @@ static enum session_need handle(struct session *session,
 {
     if (request->type == WIRE_REQ_HELLO) {
         return handle_hello(session, request);
+    }
+    if (is_stranger(session)) {
+        return session->hello ? refuse_stranger(session, request, stranger_text)
+                              : session_hang_up(session);
     }
     if (request_extended(request->type) && !session->hello) {
         struct request_refusal refusal = {.error = WIRE_ERROR_UNKNOWN_TYPE,

@@ -3,6 +3,7 @@
  *     session_request.c   decoding and dispatch; locks, lists, and the connection itself
  *     session_clients.c   for whom: attaching, secrets, the default client
  *     session_reply.c     answers that need no log, refusals, proposing
+ *     session_backup.c    the copy of the table that a connection fetches
  *
  * Whatever handles a request returns SESSION_NEEDS_NOTHING when it is dealt with
  * (answered, proposed, or the connection ended), or what it has to wait for: then nothing
@@ -61,6 +62,11 @@ struct pending *session_propose_attach(struct session *session,
                                        enum session_need *ret_need);
 
 void session_random(void *out, size_t len);
+
+/* ---- session_backup.c ---- */
+
+enum session_need session_handle_backup(struct session *session,
+                                        const struct wire_request *request);
 
 /* ---- session_clients.c ---- */
 

@@ -35,13 +35,14 @@ REQUESTS = {
         token: 77 set_connection_drop: RELEASE client_time: 8'''),
     "RELEASE": ('LockReleaseRequest', 'client_id: "c" lock_name: "n" token: 77'),
     "STATUS": ('LockStatusRequest', 'client_id: "c" lock_name: "n"'),
-    "HELLO": ('HelloRequest', 'version_min: 1 version_max: 2 library: "lib/1.0" session_grace: 10000'),
+    "HELLO": ('HelloRequest', 'version_min: 1 version_max: 2 library: "lib/1.0" session_grace: 10000 token: "0123456789abcdef"'),
     "PING": ('PingRequest', 'payload: "\\000\\377"'),
     "CHECK_TOKEN": ('CheckTokenRequest', 'lock_name: "n" token: 77'),
     "LIST_LOCKS": ('ListLocksRequest', 'prefix: "p" after: "pa" max: 1000'),
     "LIST_CLIENTS": ('ListClientsRequest', 'prefix: "p" after: "pa" max: 1'),
     "FORCE_RELEASE": ('ForceReleaseRequest', 'lock_name: "n" token: 77'),
     "CLUSTER_STATUS": ('ClusterStatusRequest', 'checkpoint: true'),
+    "BACKUP": ('BackupRequest', 'backup: 18446744073709551615 offset: 262144'),
 }
 
 RESPONSES = {
@@ -95,6 +96,7 @@ RESPONSES = {
         applied_index: 8 last_index: 10 cluster_time: 11 checkpoint_index: 12
         checkpoint_hash: 18446744073709551614 locks: 13 holds: 14 waits: 15 clients: 16 connections: 18
         uptime: 19 last_token: 20'''),
+    "BACKUP": ('BackupResponse', f'backup: 3 offset: 4 size: 5 data: "NLBK" last_token: 6 {POSITION}'),
 }
 
 

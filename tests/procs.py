@@ -63,18 +63,47 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, nodes=1, build="build", directory=None, options=None):
-        """@options: more keys for every node's configuration file."""
+    def __init__(self, nodes=1, build="build", directory=None, options=None, name="test", tls=False):
+        """@options: more keys for every node's configuration file. @tls: certificates are made, and
+        netlock() and spawn() use that of the client "tester"."""
+        self.name = name
         self.build = os.path.abspath(build)
         self._is_temporary = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="netlock-test-")
         self._keep = False
         self._nodes = {n: Node(n, self.directory) for n in range(1, nodes + 1)}
+        self._flags = []
         for node in self._nodes.values():
-            self._write_config(node, options or {})
+            self._write_config(node, {**(options or {}), **self._node_tls(node, tls)})
+        if tls:
+            self._certify("client", "tester")
+            self._flags = self.tls_flags("client-tester")
+
+    def _certify(self, *what):
+        subprocess.run([os.path.join(self.build, "src", "netlock"), "tls", what[0], "--dir",
+                        self.directory, *what[1:]], check=True, stdout=subprocess.DEVNULL,
+                       stdin=subprocess.DEVNULL, timeout=60)
+
+    def _node_tls(self, node, tls):
+        if not tls:
+            return {}
+        if node.number == 1:
+            self._certify("init", self.name)
+        self._certify("node", str(node.number), HOST)
+        return {"tls-ca": self.file("ca.pem"), "tls-cert": self.file(f"node{node.number}.pem"),
+                "tls-key": self.file(f"node{node.number}.key")}
+
+    def file(self, name):
+        """A path in the cluster's directory."""
+        return os.path.join(self.directory, name)
+
+    def tls_flags(self, name, ca="ca"):
+        """For the command line to be the client whose certificate is NAME.pem."""
+        return ["--tls-ca", self.file(f"{ca}.pem"), "--tls-cert", self.file(f"{name}.pem"),
+                "--tls-key", self.file(f"{name}.key")]
 
     def _write_config(self, node, options):
-        lines = [f"node-id = {node.number}", "cluster = test", f"data-dir = {node.data}",
+        lines = [f"node-id = {node.number}", f"cluster = {self.name}", f"data-dir = {node.data}",
                  f"listen = {node.client.address}", f"peer-listen = {node.peer.address}"]
         lines += [f"member = {n.number} {n.peer.address} {n.client.address}"
                   for n in self._nodes.values()]
@@ -115,6 +144,10 @@ class Cluster:
         self.stop(number)
         self.start_node(number)
 
+    def hangup(self, number):
+        """Let it read its certificates anew."""
+        self._nodes[number].process.send_signal(signal.SIGHUP)
+
     def pause(self, number):
         self._nodes[number].process.send_signal(signal.SIGSTOP)
 
@@ -139,6 +172,12 @@ class Cluster:
 
     def is_running(self, number):
         return self._nodes[number].is_running()
+
+    def config(self, number):
+        return self._nodes[number].config
+
+    def data(self, number):
+        return self._nodes[number].data
 
     def keep(self):
         """Leave the directory with logs and data behind."""
@@ -194,7 +233,8 @@ class Cluster:
     # ---- clients
 
     def command(self, *arguments):
-        return [os.path.join(self.build, "src", "netlock"), "--servers", self.servers, *arguments]
+        return [os.path.join(self.build, "src", "netlock"), "--servers", self.servers, *self._flags,
+                *arguments]
 
     def environment(self, **more):
         """Ours without what netlock would read, so that a test says all it depends on."""

@@ -492,6 +492,8 @@ def mistakes_on_the_command_line_give_64():
                   ["run", "", "true"], ["run", "a\nb", "true"], ["run", "x" * 256, "true"],
                   ["status"], ["status", "a", "b"], ["check", "a"], ["check", "a", "-1"],
                   ["list", "a", "b"], ["cluster"], ["cluster", "statu"], ["acquire", "--ttl", "1y", "x"],
+                  ["bench", "nonsense"], ["bench", "cycle", "hold"], ["bench", "--clients", "0"],
+                  ["bench", "contend", "--depth", "2"], ["bench", "hold", "--rate", "5"],
                   ["status", "--frobnicate", "x"], ["--timeout", "0", "status", "x"]):
         run = ONE.netlock(*words)
         expect(run, USAGE, err="--help")
@@ -503,7 +505,7 @@ def every_command_has_a_manual():
     general = ONE.netlock("--help")
     expect(general, 0, out="Usage: netlock")
     for command in (["run"], ["acquire"], ["refresh"], ["release"], ["status"], ["list"], ["check"],
-                    ["break"], ["cluster", "status"]):
+                    ["break"], ["cluster", "status"], ["bench"]):
         run = ONE.netlock(*command, "--help")
         expect(run, 0, out="Usage: netlock " + " ".join(command))
         assert "Example" in run.stdout and "Exit status" in run.stdout
@@ -516,7 +518,7 @@ def every_command_has_a_manual():
 def without_a_server_everything_gives_69():
     closed = Port()
     for words in (["run", "x", "--", "true"], ["acquire", "x"], ["status", "x"], ["list"],
-                  ["refresh", "--client-id", "x", "x"], ["cluster", "status"]):
+                  ["refresh", "--client-id", "x", "x"], ["cluster", "status"], ["bench"]):
         run = ONE.netlock("--servers", closed.address, "--timeout", "500ms", *words)
         expect(run, UNAVAILABLE)
     closed.close()

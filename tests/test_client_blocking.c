@@ -181,16 +181,16 @@ static void a_node_tells_about_itself_without_a_client(void **state)
     struct netlock *nl = open_client(node);
     struct netlock_node_status status;
 
-    assert_int_equal(netlock_node_status(node->address, 5000, true, &status), 0);
+    assert_int_equal(netlock_node_status(node->address, NULL, 5000, true, &status), 0);
     assert_int_equal(status.role, NETLOCK_SERVING);
     assert_int_equal(status.node_id, status.leader_id);
     assert_true(status.checkpoint_index > 0);
     assert_int_equal(status.members_count, 1);
     assert_string_equal(status.members[0].client_address, node->address);
     netlock_node_status_release(&status);
-    assert_int_equal(netlock_node_status("127.0.0.1:1", 500, false, &status),
+    assert_int_equal(netlock_node_status("127.0.0.1:1", NULL, 500, false, &status),
                      -NETLOCK_EUNREACHABLE);
-    assert_int_equal(netlock_node_status("nonsense:", 500, false, &status), -EINVAL);
+    assert_int_equal(netlock_node_status("nonsense:", NULL, 500, false, &status), -EINVAL);
     netlock_close(nl);
 }
 

@@ -118,6 +118,25 @@ static void backs_off_after_a_round_without_a_leader(void **state)
     world_free(world);
 }
 
+/* The leader is found soon after its election, however long that took. */
+static void waits_for_a_quarter_of_the_time_without_a_leader_at_most(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&plain);
+    uint64_t since_ms = world->clock_ms;
+    fake_refuse_connections(FIRST);
+
+    for (int i = 0; i < 5000; i++) {
+        uint64_t part_ms = (world->clock_ms - since_ms) / 4;
+        uint64_t max_ms = part_ms < CLIENT_BACKOFF_MIN_MS   ? CLIENT_BACKOFF_MIN_MS
+                          : part_ms > CLIENT_BACKOFF_MAX_MS ? CLIENT_BACKOFF_MAX_MS
+                                                            : part_ms;
+        assert_true(world->nl->session.retry_at_ms <= world->clock_ms + max_ms);
+        world_advance(world, 1);
+    }
+    world_free(world);
+}
+
 static void does_not_spin_on_a_server_that_attaches_and_breaks(void **state)
 {
     (void)state;
@@ -138,8 +157,7 @@ static void two_followers_that_name_each_other_do_not_trap_it(void **state)
     (void)state;
     struct world *world = world_new(&plain);
 
-    for (int i = 0; i < 20 && world->nl->session.backoff_ms == CLIENT_BACKOFF_MIN_MS;
-         i++) {
+    for (int i = 0; i < 20 && world->nl->session.retry_at_ms <= world->clock_ms; i++) {
         struct fake *fake = i % 2 == 0 ? FIRST : SECOND;
         for (int turn = 0; turn < 20 && world->nl->session.state != SESSION_GREETING;
              turn++)
@@ -152,7 +170,7 @@ static void two_followers_that_name_each_other_do_not_trap_it(void **state)
         world_turn(world);
     }
 
-    assert_true(world->nl->session.backoff_ms > CLIENT_BACKOFF_MIN_MS);
+    assert_true(world->nl->session.retry_at_ms > world->clock_ms);
     world_free(world);
 }
 
@@ -296,6 +314,7 @@ int main(void)
         cmocka_unit_test(tries_the_next_server_when_one_is_silent),
         cmocka_unit_test(goes_to_a_member_it_was_not_told_of),
         cmocka_unit_test(backs_off_after_a_round_without_a_leader),
+        cmocka_unit_test(waits_for_a_quarter_of_the_time_without_a_leader_at_most),
         cmocka_unit_test(does_not_spin_on_a_server_that_attaches_and_breaks),
         cmocka_unit_test(two_followers_that_name_each_other_do_not_trap_it),
         cmocka_unit_test(takes_the_id_and_secret_that_the_cluster_makes),

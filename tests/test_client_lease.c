@@ -105,6 +105,26 @@ static void a_refresh_after_jeopardy_makes_it_safe(void **state)
     world_free(world);
 }
 
+static void a_refresh_answered_behind_the_release_starts_nothing(void **state)
+{
+    (void)state;
+    struct world *world = world_holding(&plain, LEASE_MS, NETLOCK_DROP_RELEASE, LONG_MS);
+    assert_int_equal(netlock_refresh_async(world->nl, "job", 0, NULL, world_done, RESULT),
+                     0);
+    world_turn(world);
+    fake_expect(world, FIRST, WIRE_REQ_REFRESH);
+    assert_int_equal(
+        netlock_unlock_async(world->nl, "job", 0, world_done, &world->result[1]), 0);
+    fake_grant(world, FIRST, "job", 7, LEASE_MS, WIRE_DROP_RELEASE);
+    world_wait(world, RESULT);
+
+    world_advance(world, LEASE_MS);
+
+    assert_int_equal(world->nl->due.count, 0);
+    assert_int_equal(world_count(world, NETLOCK_LOST, "job"), 0);
+    world_free(world);
+}
+
 static void a_refused_refresh_is_a_loss(void **state)
 {
     (void)state;
@@ -328,6 +348,7 @@ int main(void)
         cmocka_unit_test(refreshes_at_a_third_and_counts_from_the_sending),
         cmocka_unit_test(without_answers_jeopardy_then_lost_exactly_once),
         cmocka_unit_test(a_refresh_after_jeopardy_makes_it_safe),
+        cmocka_unit_test(a_refresh_answered_behind_the_release_starts_nothing),
         cmocka_unit_test(a_refused_refresh_is_a_loss),
         cmocka_unit_test(no_refresh_means_none_but_still_lost),
         cmocka_unit_test(the_cluster_can_end_a_hold),

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "text_file.h"
 
 struct result {
     int rv;
@@ -290,7 +291,7 @@ static void file_that_cannot_be_one_is_refused(void **state)
     assert_flags_refused(LOAD("--config", "/dev/zero"), "larger than");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, CONFIG_FILE_BYTES_MAX + 1), 0);
+    assert_int_equal(ftruncate(fd, TEXT_FILE_BYTES_MAX + 1), 0);
     close(fd);
     assert_flags_refused(LOAD("--config", path), "larger than");
     unlink(path);

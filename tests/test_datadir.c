@@ -161,7 +161,7 @@ static void an_empty_directory_of_ours_is_taken(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(mkdir(f->path, 0755), 0);
+    assert_int_equal(mkdir(f->path, 0750), 0);
     datadir_close(open_ok(f, &ALPHA_1));
 }
 
@@ -278,7 +278,7 @@ static void a_missing_parent_is_named(void **state)
     assert_refused(f, &ALPHA_1, -ENOENT, "parent must exist");
 }
 
-static void a_directory_that_others_may_write_is_refused(void **state)
+static void a_directory_that_is_open_to_others_is_refused(void **state)
 {
     struct fixture *f = *state;
 
@@ -287,6 +287,8 @@ static void a_directory_that_others_may_write_is_refused(void **state)
     assert_refused(f, &ALPHA_1, -EACCES, "chmod 0700");
     assert_int_equal(chmod(f->path, 0702), 0);
     assert_refused(f, &ALPHA_1, -EACCES, "mode 0702");
+    assert_int_equal(chmod(f->path, 0755), 0);
+    assert_refused(f, &ALPHA_1, -EACCES, "mode 0755");
 }
 
 static void a_directory_of_another_user_is_refused(void **state)
@@ -455,7 +457,7 @@ int main(void)
         TEST(a_node_without_its_log_is_refused),
         TEST(a_file_is_refused),
         TEST(a_missing_parent_is_named),
-        TEST(a_directory_that_others_may_write_is_refused),
+        TEST(a_directory_that_is_open_to_others_is_refused),
         TEST(a_directory_of_another_user_is_refused),
         TEST(a_directory_that_cannot_be_written_is_refused),
         TEST(a_directory_with_foreign_files_is_refused_and_left_alone),

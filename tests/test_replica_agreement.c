@@ -38,6 +38,34 @@ static void plant_another_lock(void *arg, raft_id to, struct raft_message *messa
     }
 }
 
+/* As if entries before it were missing here. */
+static void plant_hole(void *arg, raft_id to, struct raft_message *message)
+{
+    struct entry_reader reader;
+    struct entry_writer writer = {0};
+    struct fsm_command command;
+    const char *error;
+    uint8_t *data;
+    size_t len;
+
+    (void)arg;
+    if (to != 2 || message->type != RAFT_APPEND_ENTRIES ||
+        message->append_entries.n_entries != 1 ||
+        message->append_entries.entries[0].type != RAFT_COMMAND) {
+        return;
+    }
+    struct raft_buffer *buf = &message->append_entries.entries[0].buf;
+    assert_null(entry_reader_open(&reader, buf->base, buf->len));
+    while (entry_reader_next(&reader, &command, &error)) {
+        assert_int_equal(entry_writer_add(&writer, &command, REPLICA_BATCH_BYTES_MAX), 0);
+    }
+    reader.header.prior_index++;
+    entry_writer_close(&writer, &reader.header, &data, &len);
+    assert_int_equal(len, buf->len);
+    memcpy(buf->base, data, len);
+    entry_writer_release(&writer);
+}
+
 static void plant_damage(void *arg, raft_id to, struct raft_message *message)
 {
     (void)arg;
@@ -98,6 +126,18 @@ static void diverge(struct cluster *c)
 
     c->net.on_message = plant_another_lock;
     must_propose(leader, lock_command("a", "Longer-name", FSM_UNLIMITED, 10));
+    cluster_run(c, 2 * HEARTBEAT_MS);
+    c->net.on_message = NULL;
+    must_propose(leader, lock_command("a", "M", FSM_UNLIMITED, 11));
+    cluster_run(c, 2 * HEARTBEAT_MS);
+}
+
+static void receive_with_a_hole(struct cluster *c)
+{
+    struct node *leader = elect_another(c);
+
+    c->net.on_message = plant_hole;
+    must_propose(leader, lock_command("a", "L", FSM_UNLIMITED, 10));
     cluster_run(c, 2 * HEARTBEAT_MS);
     c->net.on_message = NULL;
     must_propose(leader, lock_command("a", "M", FSM_UNLIMITED, 11));
@@ -180,6 +220,12 @@ static void a_diverged_replica_is_noticed(void **state)
     assert_fatal(diverge, NODES, "this node has diverged");
 }
 
+static void a_hole_in_the_log_is_noticed(void **state)
+{
+    (void)state;
+    assert_fatal(receive_with_a_hole, NODES, "log has a hole");
+}
+
 static void a_damaged_entry_stops_the_node_and_says_why(void **state)
 {
     (void)state;
@@ -211,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_are_equal_on_every_node),
         cmocka_unit_test(a_diverged_replica_is_noticed),
+        cmocka_unit_test(a_hole_in_the_log_is_noticed),
         cmocka_unit_test(a_damaged_entry_stops_the_node_and_says_why),
         cmocka_unit_test(a_damaged_snapshot_stops_the_node_and_says_why),
         cmocka_unit_test(a_snapshot_of_another_table_is_noticed),

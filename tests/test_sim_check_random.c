@@ -192,7 +192,7 @@ static void one_round(uint64_t seed)
             restart(2 + (unsigned)random_below(&draw.random, 2));
         }
     }
-    sim_check_end();
+    sim_check_end(sim_check_applied());
     assert_clean();
     assert_true(sim_check_counts().grants > COMMANDS / 50);
     assert_true(sim_check_counts().expiries > 100);

@@ -118,6 +118,21 @@ static void who_stops_in_order_frees_all(void **state)
     cluster_end();
 }
 
+static void who_is_started_while_it_stops_starts_when_it_has_stopped(void **state)
+{
+    (void)state;
+    cluster_begin(&cluster_three, 5);
+    struct sim_node *leader = cluster_wait_serving();
+    uint64_t starts = leader->starts;
+    sim_node_stop(leader);
+    sim_node_start(leader);
+    assert_int_equal(leader->starts, starts);
+    cluster_run(3 * SECOND_US);
+    assert_true(sim_node_runs(leader));
+    assert_int_equal(leader->starts, starts + 1);
+    cluster_end();
+}
+
 static void a_paused_node_finds_its_disk_done(void **state)
 {
     (void)state;
@@ -316,6 +331,7 @@ int main(void)
         cmocka_unit_test(leaders_die_and_others_follow),
         cmocka_unit_test(an_isolated_leader_steps_down),
         cmocka_unit_test(who_stops_in_order_frees_all),
+        cmocka_unit_test(who_is_started_while_it_stops_starts_when_it_has_stopped),
         cmocka_unit_test(a_paused_node_finds_its_disk_done),
         cmocka_unit_test(every_node_tells_what_it_applies),
         cmocka_unit_test(the_same_seed_gives_the_same_run),

@@ -330,6 +330,103 @@ static void a_welcome_of_another_node_is_not_accepted(void **state)
     close(impostor.listener);
 }
 
+/* ---- members that lose their welcome -------------------------------------------------------- */
+
+static bool b_lost_one(void *arg)
+{
+    return ((struct fixture *)arg)->b.ended[PEER_IN] > 0;
+}
+
+static void say(struct fixture *f, struct attempt *from, const void *bytes, size_t len)
+{
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
+
+    assert_int_equal(uv_try_write(from->stream, &buf, 1), len);
+    assert_true(ends_run_until(&f->loop, b_lost_one, f, WAIT_MS_MAX));
+}
+
+static void a_member_that_is_removed_is_cut_off_when_it_speaks(void **state)
+{
+    struct fixture *f = *state;
+    struct attempt attempt;
+
+    ends_start_both(f);
+    assert_int_equal(attempt_wait(&f->a, &attempt, 2, f->b.address), 0);
+    f->b.stranger = 1;
+    say(f, &attempt, ENDS_MESSAGE, ENDS_MESSAGE_BYTES);
+    assert_int_equal(f->b.last_end, PEER_END_REFUSED);
+    end_assert_line(&f->b, "refused a message of node 1: no member of the cluster");
+    attempt_free(&attempt);
+}
+
+static bool gets_in(void *arg)
+{
+    struct fixture *f = arg;
+    struct attempt attempt;
+    bool in = attempt_wait(&f->a, &attempt, 2, f->b.address) == 0;
+
+    attempt_free(&attempt);
+    return in;
+}
+
+static void who_says_what_libraft_must_not_hear_stays_out_for_a_moment(void **state)
+{
+    struct fixture *f = *state;
+    struct attempt attempt;
+
+    ends_start_both(f);
+    assert_int_equal(attempt_wait(&f->a, &attempt, 2, f->b.address), 0);
+    say(f, &attempt, "sixteen bytes...", 16);
+    assert_int_equal(f->b.last_end, PEER_END_REFUSED);
+    end_assert_line(&f->b, "refused a message of node 1: an unknown type");
+    attempt_free(&attempt);
+
+    assert_int_equal(attempt_wait(&f->a, &attempt, 2, f->b.address), RAFT_NOCONNECTION);
+    end_assert_line(&f->a,
+                    "refused our connection: node 1 sent a message that was refused");
+    assert_true(ends_run_until(&f->loop, gets_in, f, WAIT_MS_MAX));
+}
+
+static void a_contradiction_ends_all_that_the_peer_has_opened(void **state)
+{
+    struct fixture *f = *state;
+    struct attempt attempts[2];
+
+    ends_start_both(f);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(attempt_wait(&f->a, &attempts[i], 2, f->b.address), 0);
+    }
+    transport_refuse(&f->b.face, 1, "it cannot be true");
+    assert_int_equal(f->b.ended[PEER_IN], 2);
+    end_assert_line(&f->b, "refused a message of node 1: it cannot be true");
+    for (int i = 0; i < 2; i++) {
+        attempt_free(&attempts[i]);
+    }
+}
+
+static bool both_told(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return f->a.ended[PEER_OUT] == 1 && f->b.ended[PEER_IN] == 1;
+}
+
+static void the_end_of_a_connection_is_told_once_on_either_side(void **state)
+{
+    struct fixture *f = *state;
+    struct attempt attempt;
+
+    ends_start_both(f);
+    assert_int_equal(attempt_wait(&f->a, &attempt, 2, f->b.address), 0);
+    assert_true(ends_run_until(&f->loop, ends_b_accepted, f, WAIT_MS_MAX));
+    attempt_free(&attempt);
+    assert_true(ends_run_until(&f->loop, both_told, f, WAIT_MS_MAX));
+    assert_int_equal(f->a.last_end, PEER_END_DROPPED);
+    assert_int_equal(f->b.last_end, PEER_END_LOST);
+    ends_run_until(&f->loop, ends_never, NULL, 20);
+    assert_true(both_told(f));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, ends_setup, ends_teardown)
 
 int main(void)
@@ -348,6 +445,10 @@ int main(void)
         TEST(silence_ends_at_the_deadline),
         TEST(a_crowd_in_handshake_is_limited_and_members_get_in_after_it),
         TEST(a_welcome_of_another_node_is_not_accepted),
+        TEST(a_member_that_is_removed_is_cut_off_when_it_speaks),
+        TEST(who_says_what_libraft_must_not_hear_stays_out_for_a_moment),
+        TEST(a_contradiction_ends_all_that_the_peer_has_opened),
+        TEST(the_end_of_a_connection_is_told_once_on_either_side),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

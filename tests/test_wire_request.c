@@ -63,6 +63,7 @@ static const struct {
       .hello = {.version_min = 1,
                 .version_max = 2,
                 .library = {"lib/1.0", 7},
+                .token = {"0123456789abcdef", 16},
                 .session_grace_ms = 10000}}},
     {golden_request_ping, {.type = WIRE_REQ_PING, .ping = {.payload = {"\000\377", 2}}}},
     {golden_request_check_token,
@@ -77,6 +78,8 @@ static const struct {
      {.type = WIRE_REQ_FORCE_RELEASE, .lock = {"n", 1}, .force_release = {.token = 77}}},
     {golden_request_cluster_status,
      {.type = WIRE_REQ_CLUSTER_STATUS, .cluster_status = {.checkpoint = true}}},
+    {golden_request_backup,
+     {.type = WIRE_REQ_BACKUP, .backup = {.backup = UINT64_MAX, .offset = 262144}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

@@ -321,6 +321,13 @@ static const struct {
                          .leader_address = STR("a:1"),
                          .members = members,
                          .members_count = 2}}},
+    {golden_response_backup,
+     NULL,
+     {.type = WIRE_RESP_BACKUP,
+      .key = STR("k"),
+      POSITION,
+      .backup =
+          {.backup = 3, .offset = 4, .size = 5, .last_token = 6, .data = STR("NLBK")}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

@@ -86,6 +86,18 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
     return node_id == end->stranger ? TRANSPORT_STRANGER : TRANSPORT_MEMBER;
 }
 
+static void on_connection_ended(void *arg,
+                                uint64_t node_id,
+                                enum peer_direction direction,
+                                enum peer_end cause)
+{
+    struct end *end = arg;
+
+    (void)node_id;
+    end->ended[direction]++;
+    end->last_end = cause;
+}
+
 static void on_log(void *arg, int level, const char *message)
 {
     struct end *end = arg;
@@ -104,6 +116,7 @@ struct transport_config end_config(struct end *end, uint64_t node_id)
         .handshake_timeout_ms = 300,
         .user_timeout_ms = 2500,
         .membership = on_membership,
+        .connection_ended = on_connection_ended,
         .log = on_log,
         .arg = end,
     };

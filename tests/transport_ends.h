@@ -21,6 +21,8 @@ struct end {
     uint64_t stranger; /* this id is no member */
     bool undecided;
     const char *member_address;
+    unsigned ended[2]; /* connections, by enum peer_direction */
+    enum peer_end last_end;
     char lines[LINES_MAX][512];
     unsigned lines_count;
     struct {

@@ -164,7 +164,7 @@ void sim_check_hurt(void)
     sim_event_cancel(&life.scan);
 }
 
-void sim_check_end(void)
+void sim_check_end(uint64_t index)
 {
     if (check_run.running) {
         check_suspects();
@@ -173,7 +173,7 @@ void sim_check_end(void)
         check_raft_end();
     }
     if (check_run.running) {
-        check_log_end();
+        check_log_end(index);
     }
     if (check_run.running) {
         check_liveness_end();

@@ -51,11 +51,16 @@ void sim_check_begin(const struct sim_check_options *options);
 void sim_check_healed(void);
 /* More faults come: the bounds on being late are off until the next sim_check_healed(). */
 void sim_check_hurt(void);
-/* All nodes are up, quiet, and have had time: they must be equal, all that was asked is answered. */
-void sim_check_end(void);
+/* The last entry that any node has applied. */
+uint64_t sim_check_applied(void);
+/* All nodes are up, quiet, and have had time: they must be equal, and have all up to @index; all that was
+ * asked is answered. */
+void sim_check_end(uint64_t index);
 void sim_check_free(void);
 
-/* A property does not hold: @property is its number ("P1"). Stops the run; the first one counts. */
+/* A property does not hold: @property is its number ("P1"), and @format begins with its name and the way in
+ * which it is broken ("liveness, no answer: "), by which one failure is told from another. Stops the run; the
+ * first one counts. */
 __attribute__((format(printf, 2, 3))) void
 sim_violation(const char *property, const char *format, ...);
 /* The first violation as "P1: text", or NULL. */

@@ -20,13 +20,14 @@ void check_acts(const struct fsm_event *event)
 
     if (client == NULL || !client->exists || client->presence == FSM_GONE ||
         command->client_epoch < client->epoch) {
-        sim_violation(
-            "P17",
-            "ghost: entry %llu: %.*s acts on %.*s by a connection of epoch %llu, and "
-            "has %llu or is gone",
-            entry(), (int)event->client.len, event->client.data, (int)event->lock.len,
-            event->lock.data, (unsigned long long)command->client_epoch,
-            (unsigned long long)(client != NULL ? client->epoch : 0));
+        sim_violation("P17",
+                      "ghost, old epoch: entry %llu: %.*s acts on %.*s by a connection "
+                      "of epoch %llu, and "
+                      "has %llu or is gone",
+                      entry(), (int)event->client.len, event->client.data,
+                      (int)event->lock.len, event->lock.data,
+                      (unsigned long long)command->client_epoch,
+                      (unsigned long long)(client != NULL ? client->epoch : 0));
     }
 }
 
@@ -41,11 +42,12 @@ void check_answer_granted_again(const struct fsm_event *event, struct check_clai
         (event->command != FSM_CMD_LOCK && event->command != FSM_CMD_REFRESH) ||
         (event->command == FSM_CMD_REFRESH && command->refresh.token != 0 &&
          command->refresh.token != hold->token)) {
-        sim_violation(
-            "P3",
-            "fencing tokens: entry %llu: token %llu of %s is granted again, which "
-            "nobody asked for",
-            entry(), (unsigned long long)event->token, check_name_text(hold->lock->name));
+        sim_violation("P3",
+                      "fencing tokens, granted again: entry %llu: token %llu of %s is "
+                      "granted again, which "
+                      "nobody asked for",
+                      entry(), (unsigned long long)event->token,
+                      check_name_text(hold->lock->name));
         return;
     }
     check_acts(event);
@@ -126,21 +128,22 @@ static void compare_wait(const struct fsm_event *event, const struct check_claim
 
     if (event->claim.position != place &&
         (event->claim.position != 0 || place <= FSM_POSITION_COUNTED_MAX)) {
-        sim_violation(
-            "P4", "order: entry %llu: %s is told place %u in the queue of %s, and has %u",
-            entry(), check_name_text(wait->client->name), event->claim.position,
-            check_name_text(wait->lock->name), place);
+        sim_violation("P4",
+                      "order, place told: entry %llu: %s is told place %u in the queue "
+                      "of %s, and has %u",
+                      entry(), check_name_text(wait->client->name), event->claim.position,
+                      check_name_text(wait->lock->name), place);
     } else if (event->claim.remaining_ms != remaining_ms ||
                event->claim.type != wait->type || event->claim.drop != wait->drop ||
                event->claim.hold_ms != wait->hold_ms) {
-        sim_violation(
-            "P7",
-            "entry %llu: the wait of %s for %s is not what was asked for: %llu ms "
-            "remain, not %llu",
-            entry(), check_name_text(wait->client->name),
-            check_name_text(wait->lock->name),
-            (unsigned long long)event->claim.remaining_ms,
-            (unsigned long long)remaining_ms);
+        sim_violation("P7",
+                      "wait timeout, told: entry %llu: the wait of %s for %s is not what "
+                      "was asked for: %llu ms "
+                      "remain, not %llu",
+                      entry(), check_name_text(wait->client->name),
+                      check_name_text(wait->lock->name),
+                      (unsigned long long)event->claim.remaining_ms,
+                      (unsigned long long)remaining_ms);
     }
 }
 
@@ -162,9 +165,9 @@ void check_answer_waiting(const struct fsm_event *event)
         refresh(wait);
     } else if (event->command != FSM_CMD_LOCK ||
                check_step.command->lock_.mode != FSM_WAIT) {
-        sim_violation("P17", "ghost: entry %llu: %s waits for %s and did not ask to",
-                      entry(), check_name_text(client->name),
-                      check_name_text(lock->name));
+        sim_violation(
+            "P17", "ghost, waits: entry %llu: %s waits for %s and did not ask to",
+            entry(), check_name_text(client->name), check_name_text(lock->name));
         return;
     } else if (wait == NULL) {
         wait = enqueue(lock, client, holds);
@@ -175,7 +178,8 @@ void check_answer_waiting(const struct fsm_event *event)
     if (event->queue_length != lock->waits_count ||
         event->holders_count != lock->holds_count) {
         sim_violation("P4",
-                      "entry %llu: %u wait for %s and %u hold it; told are %u and %u",
+                      "order, counts told: entry %llu: %u wait for %s and %u hold it; "
+                      "told are %u and %u",
                       entry(), lock->waits_count, check_name_text(lock->name),
                       lock->holds_count, event->queue_length, event->holders_count);
     }
@@ -196,9 +200,11 @@ static void on_cancelled(const struct fsm_event *event)
 
     if (wait == NULL || event->deny != FSM_DENY_CANCELLED ||
         !(client->going || replaced || (own && command->type == FSM_CMD_RELEASE))) {
-        sim_violation(
-            "P5", "entry %llu: a wait of %s for %s is cancelled, and nobody did", entry(),
-            check_name_text(client->name), check_name_text(lock->name));
+        sim_violation("P5",
+                      "no lost grant, cancelled: entry %llu: a wait of %s for %s is "
+                      "cancelled, and nobody did",
+                      entry(), check_name_text(client->name),
+                      check_name_text(lock->name));
         return;
     }
     check_touch(lock);
@@ -222,11 +228,13 @@ static void lock_refused_held(const struct fsm_event *event)
 
     if (had || command->lock_.mode != FSM_BREAK) {
         sim_violation(
-            "P16", "false busy: entry %llu: %s is refused to %s as held, and is not",
+            "P16",
+            "false busy, held: entry %llu: %s is refused to %s as held, and is not",
             entry(), check_name_text(lock->name), check_name_text(client->name));
     } else if (event->holders_count != lock->holds_count) {
-        sim_violation("P16", "entry %llu: %s has %u holders, not %u", entry(),
-                      check_name_text(lock->name), lock->holds_count,
+        sim_violation("P16",
+                      "false busy, holders told: entry %llu: %s has %u holders, not %u",
+                      entry(), check_name_text(lock->name), lock->holds_count,
                       event->holders_count);
     }
     check_users_verdict(CHECK_HELD, client->name, lock->name);
@@ -240,9 +248,10 @@ static void lock_refused_limit(void)
                (limit > 1 && command->lock_.type == FSM_READ);
 
     if (!odd && (check_step.lock->holds == NULL || check_step.lock->limit == limit)) {
-        sim_violation("P16",
-                      "false busy: entry %llu: %s is refused for its limit, which it has",
-                      entry(), check_name_text(check_step.lock->name));
+        sim_violation(
+            "P16",
+            "false busy, limit: entry %llu: %s is refused for its limit, which it has",
+            entry(), check_name_text(check_step.lock->name));
     }
 }
 
@@ -257,9 +266,11 @@ static void refused_not_held(void)
         return;
     }
     if (hold != NULL ? token == 0 || token == hold->token : wait != NULL && token == 0) {
-        sim_violation("P8", "hold timeout: entry %llu: %s may not refresh %s, and has it",
-                      entry(), check_name_text(check_step.client->name),
-                      check_name_text(check_step.lock->name));
+        sim_violation(
+            "P8",
+            "hold timeout, not refreshed: entry %llu: %s may not refresh %s, and has it",
+            entry(), check_name_text(check_step.client->name),
+            check_name_text(check_step.lock->name));
     }
 }
 
@@ -269,17 +280,18 @@ static void refused_as_client(const struct fsm_event *event)
     bool there = client->exists && client->presence != FSM_GONE;
 
     if (event->deny == FSM_DENY_NOT_ATTACHED && there) {
-        sim_violation("P11",
-                      "re-attach: entry %llu: %s is refused as not attached, and is",
-                      entry(), check_name_text(client->name));
-    } else if (event->deny == FSM_DENY_STALE_EPOCH && event->command != FSM_CMD_ATTACH &&
-               check_step.command->client_epoch >= client->epoch) {
         sim_violation(
             "P11",
-            "re-attach: entry %llu: %s is refused for its epoch %llu, and has %llu",
-            entry(), check_name_text(client->name),
-            (unsigned long long)check_step.command->client_epoch,
-            (unsigned long long)client->epoch);
+            "re-attach, not attached: entry %llu: %s is refused as not attached, and is",
+            entry(), check_name_text(client->name));
+    } else if (event->deny == FSM_DENY_STALE_EPOCH && event->command != FSM_CMD_ATTACH &&
+               check_step.command->client_epoch >= client->epoch) {
+        sim_violation("P11",
+                      "re-attach, epoch: entry %llu: %s is refused for its epoch %llu, "
+                      "and has %llu",
+                      entry(), check_name_text(client->name),
+                      (unsigned long long)check_step.command->client_epoch,
+                      (unsigned long long)client->epoch);
     }
 }
 
@@ -305,7 +317,8 @@ void check_answer_denied(const struct fsm_event *event)
         return;
     case FSM_DENY_UPGRADE_CONFLICT:
         if (check_step.lock->waits == NULL || !check_step.lock->waits->upgrade) {
-            sim_violation("P16", "false busy: entry %llu: nobody else upgrades %s",
+            sim_violation("P16",
+                          "false busy, upgrade: entry %llu: nobody else upgrades %s",
                           entry(), check_name_text(check_step.lock->name));
         }
         return;
@@ -327,20 +340,21 @@ void check_answer_denied(const struct fsm_event *event)
 static void released(const struct fsm_event *event, struct check_claim *hold)
 {
     if (hold == NULL || hold->token != event->token) {
-        sim_violation(
-            "P6",
-            "release: entry %llu: token %llu of %s is released, and %s does not have it",
-            entry(), (unsigned long long)event->token,
-            check_name_text(check_step.lock->name),
-            check_name_text(check_step.client->name));
+        sim_violation("P6",
+                      "release, not held: entry %llu: token %llu of %s is released, and "
+                      "%s does not have it",
+                      entry(), (unsigned long long)event->token,
+                      check_name_text(check_step.lock->name),
+                      check_name_text(check_step.client->name));
         return;
     }
     if (check_step.command->release.token == 0 &&
         check_wait_find(check_step.lock, check_step.client) != NULL) {
-        sim_violation("P6",
-                      "release: entry %llu: %s lets go of %s, and waits for it still",
-                      entry(), check_name_text(check_step.client->name),
-                      check_name_text(check_step.lock->name));
+        sim_violation(
+            "P6",
+            "release, waits still: entry %llu: %s lets go of %s, and waits for it still",
+            entry(), check_name_text(check_step.client->name),
+            check_name_text(check_step.lock->name));
     }
     check_touch(hold->lock);
     check_claim_end(hold);
@@ -364,12 +378,15 @@ void check_answer_release(const struct fsm_event *event)
     } else if (hold != NULL ||
                (token == 0 &&
                 check_wait_find(check_step.lock, check_step.client) != NULL)) {
-        sim_violation("P6", "release: entry %llu: %s does not let go of %s (result %d)",
-                      entry(), check_name_text(check_step.client->name),
-                      check_name_text(check_step.lock->name), (int)event->result);
+        sim_violation(
+            "P6", "release, refused: entry %llu: %s does not let go of %s (result %d)",
+            entry(), check_name_text(check_step.client->name),
+            check_name_text(check_step.lock->name), (int)event->result);
     } else if (event->result == FSM_HELD_BY_OTHER && check_step.lock->holds == NULL) {
-        sim_violation("P6", "release: entry %llu: %s is held by nobody, not by another",
-                      entry(), check_name_text(check_step.lock->name));
+        sim_violation(
+            "P6",
+            "release, held by nobody: entry %llu: %s is held by nobody, not by another",
+            entry(), check_name_text(check_step.lock->name));
     }
 }
 
@@ -421,11 +438,11 @@ void check_answer_token(const struct fsm_event *event)
     if (event->token_state != state ||
         (state == FSM_TOKEN_SUPERSEDED &&
          event->superseded_by != lock->holds->prev->token)) {
-        sim_violation(
-            "P3",
-            "fencing tokens: entry %llu: token %llu of %s is told state %d, and has %d",
-            entry(), (unsigned long long)check_step.command->check_token.token,
-            check_name_text(lock->name), (int)event->token_state, (int)state);
+        sim_violation("P3",
+                      "fencing tokens, state told: entry %llu: token %llu of %s is told "
+                      "state %d, and has %d",
+                      entry(), (unsigned long long)check_step.command->check_token.token,
+                      check_name_text(lock->name), (int)event->token_state, (int)state);
     }
 }
 
@@ -437,12 +454,12 @@ static void compare_claims(const struct fsm_event *event,
     if (event->holds_count != client->holds_count ||
         event->waits_count != client->waits_count ||
         event->claims_count != client->holds_count + client->waits_count) {
-        sim_violation(
-            "P11",
-            "re-attach: entry %llu: %s is told %u holds and %u waits, and has %u and "
-            "%u",
-            entry(), check_name_text(client->name), event->holds_count,
-            event->waits_count, client->holds_count, client->waits_count);
+        sim_violation("P11",
+                      "re-attach, told: entry %llu: %s is told %u holds and %u waits, "
+                      "and has %u and "
+                      "%u",
+                      entry(), check_name_text(client->name), event->holds_count,
+                      event->waits_count, client->holds_count, client->waits_count);
         return;
     }
     for (uint32_t i = 0; i < event->claims_count; i++) {
@@ -453,7 +470,7 @@ static void compare_claims(const struct fsm_event *event,
         if (claim == NULL || claim->token != shown->token || claim->type != shown->type) {
             sim_violation(
                 "P3",
-                "fencing tokens: entry %llu: %s attaches and is told token %llu of "
+                "fencing tokens, told: entry %llu: %s attaches and is told token %llu of "
                 "%s, which it does not have",
                 entry(), check_name_text(client->name), (unsigned long long)shown->token,
                 check_name_text(lock->name));
@@ -472,10 +489,11 @@ void check_answer_attached(const struct fsm_event *event)
     }
     if (client->exists && ((command->attach.has_epoch && epoch < client->epoch) ||
                            (command->attach.supersede && epoch <= client->epoch))) {
-        sim_violation(
-            "P17", "ghost: entry %llu: %s attaches with epoch %llu, and has %llu already",
-            entry(), check_name_text(client->name), (unsigned long long)epoch,
-            (unsigned long long)client->epoch);
+        sim_violation("P17",
+                      "ghost, epoch again: entry %llu: %s attaches with epoch %llu, and "
+                      "has %llu already",
+                      entry(), check_name_text(client->name), (unsigned long long)epoch,
+                      (unsigned long long)client->epoch);
         return;
     }
     if (!client->exists) {

@@ -334,18 +334,18 @@ void check_belief_lost(uint32_t client,
             continue;
         }
         if (loss == CHECK_EXPIRED) {
-            sim_violation(
-                "P8",
-                "hold timeout: token %llu of %s timed out, and %s still counts on it",
-                (unsigned long long)token, check_name_text(lock),
-                check_user_name(belief->user));
+            sim_violation("P8",
+                          "hold timeout, counted on: token %llu of %s timed out, and %s "
+                          "still counts on it",
+                          (unsigned long long)token, check_name_text(lock),
+                          check_user_name(belief->user));
         } else {
-            sim_violation(
-                "P11",
-                "re-attach: token %llu of %s is dropped as if %s were gone, which "
-                "still counts on it",
-                (unsigned long long)token, check_name_text(lock),
-                check_user_name(belief->user));
+            sim_violation("P11",
+                          "re-attach, dropped: token %llu of %s is dropped as if %s were "
+                          "gone, which "
+                          "still counts on it",
+                          (unsigned long long)token, check_name_text(lock),
+                          check_user_name(belief->user));
         }
     }
 }

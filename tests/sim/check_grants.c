@@ -27,9 +27,8 @@ void check_drop(struct check_claim *hold)
 
 /* Of a counting lock only the hold ends whose slot is granted: others may still expire before it is known
  * that their clients go. @upgrading goes too, perhaps, but later. */
-static void make_room(struct check_lock *lock,
-                      uint32_t slot,
-                      const struct check_claim *upgrading)
+static void
+make_room(struct check_lock *lock, uint32_t slot, const struct check_claim *upgrading)
 {
     struct check_claim *hold;
     struct check_claim *next;
@@ -60,8 +59,8 @@ static void new_token(const struct fsm_event *event,
                       const struct check_client *client)
 {
     if (event->token != check_table.last_token + 1) {
-        sim_violation("P3", "fencing tokens: %s after %llu", describe(event),
-                      (unsigned long long)check_table.last_token);
+        sim_violation("P3", "fencing tokens, not the next: %s after %llu",
+                      describe(event), (unsigned long long)check_table.last_token);
         return;
     }
     check_table.last_token = event->token;
@@ -93,7 +92,8 @@ static void grant_upgrade(const struct fsm_event *event, struct check_claim *hol
     }
     if (wait != NULL) {
         if (wait != lock->waits || !wait->upgrade) {
-            sim_violation("P4", "order: %s, which is not the first that waits",
+            sim_violation("P4",
+                          "order, not the first: %s, which is not the first that waits",
                           describe(event));
             return;
         }
@@ -101,7 +101,8 @@ static void grant_upgrade(const struct fsm_event *event, struct check_claim *hol
         how = wait->drop;
         check_claim_end(wait);
     } else if (event->command != FSM_CMD_LOCK || hold->client != check_step.client) {
-        sim_violation("P17", "ghost: %s, which nobody asked for", describe(event));
+        sim_violation("P17", "ghost, not asked for: %s, which nobody asked for",
+                      describe(event));
         return;
     }
     new_token(event, lock, hold->client);
@@ -121,13 +122,14 @@ static void grant_wait(const struct fsm_event *event, struct check_claim *wait)
         make_room(lock, event->claim.slot, NULL);
     }
     if (wait != lock->waits) {
-        sim_violation("P4", "order: %s, while %s waits before it", describe(event),
-                      check_name_text(lock->waits->client->name));
+        sim_violation("P4", "order, upgrade waits before: %s, while %s waits before it",
+                      describe(event), check_name_text(lock->waits->client->name));
     } else if (!check_admits(lock, wait->type)) {
-        sim_violation("P2", "exclusion: %s, while %s has it", describe(event),
+        sim_violation("P2", "exclusion, held: %s, while %s has it", describe(event),
                       check_name_text(lock->holds->client->name));
     } else if (wait->deadline_ms <= check_table.now_ms) {
-        sim_violation("P7", "wait timeout: %s, after its wait was over", describe(event));
+        sim_violation("P7", "wait timeout, granted after: %s, after its wait was over",
+                      describe(event));
     } else {
         new_token(event, lock, wait->client);
         wait->token = event->token;
@@ -146,12 +148,13 @@ static void grant_at_once(const struct fsm_event *event,
 
     if (event->command != FSM_CMD_LOCK || client != check_step.client ||
         lock != check_step.lock) {
-        sim_violation("P17", "ghost: %s, which does not wait for it", describe(event));
+        sim_violation("P17", "ghost, does not wait: %s, which does not wait for it",
+                      describe(event));
         return;
     }
     if (lock->waits != NULL) {
-        sim_violation("P4", "order: %s, while %s waits for it", describe(event),
-                      check_name_text(lock->waits->client->name));
+        sim_violation("P4", "order, waits for it: %s, while %s waits for it",
+                      describe(event), check_name_text(lock->waits->client->name));
         return;
     }
     if (lock->holds == NULL) {
@@ -159,7 +162,7 @@ static void grant_at_once(const struct fsm_event *event,
     }
     if (!check_admits(lock, command->lock_.type) || lock->limit != command->lock_.limit) {
         sim_violation(
-            "P2", "exclusion: %s, while %s has it", describe(event),
+            "P2", "exclusion, held: %s, while %s has it", describe(event),
             check_name_text(lock->holds != NULL ? lock->holds->client->name : 0));
         return;
     }
@@ -182,16 +185,17 @@ static void compare_shown(const struct fsm_event *event, const struct check_clai
                                 : hold->deadline_ms - check_table.now_ms;
 
     if (shown->type != hold->type) {
-        sim_violation("P2", "exclusion: %s as another type", describe(event));
+        sim_violation("P2", "exclusion, another type: %s as another type",
+                      describe(event));
     } else if (shown->drop != hold->drop) {
         sim_violation("P10", "drop policy: %s with another policy", describe(event));
     } else if (shown->hold_ms != hold->duration_ms ||
                shown->remaining_ms != remaining_ms) {
-        sim_violation("P8", "hold timeout: %s for %llu ms of %llu, not %llu of %llu",
-                      describe(event), (unsigned long long)shown->remaining_ms,
-                      (unsigned long long)shown->hold_ms,
-                      (unsigned long long)remaining_ms,
-                      (unsigned long long)hold->duration_ms);
+        sim_violation(
+            "P8", "hold timeout, granted for: %s for %llu ms of %llu, not %llu of %llu",
+            describe(event), (unsigned long long)shown->remaining_ms,
+            (unsigned long long)shown->hold_ms, (unsigned long long)remaining_ms,
+            (unsigned long long)hold->duration_ms);
     }
 }
 
@@ -204,14 +208,15 @@ void check_granted(const struct fsm_event *event)
 
     check_touch(lock);
     if (!client->exists || client->presence == FSM_GONE) {
-        sim_violation("P17", "ghost: %s, who is not there", describe(event));
+        sim_violation("P17", "ghost, not there: %s, who is not there", describe(event));
     } else if (hold != NULL && hold->token == event->token) {
         check_answer_granted_again(event, hold);
     } else if (hold != NULL && hold->type == FSM_READ && event->claim.type == FSM_WRITE) {
         grant_upgrade(event, hold);
     } else if (hold != NULL) {
-        sim_violation("P13", "idempotence: %s, who has it already under token %llu",
-                      describe(event), (unsigned long long)hold->token);
+        sim_violation(
+            "P13", "idempotence, granted twice: %s, who has it already under token %llu",
+            describe(event), (unsigned long long)hold->token);
     } else if (wait != NULL) {
         grant_wait(event, wait);
     } else {

@@ -79,7 +79,7 @@ void check_log_applied(struct sim_node *node,
                        size_t count);
 void check_log_restored(struct sim_node *node, uint64_t index, const struct fsm *fsm);
 /* All nodes are equal. */
-void check_log_end(void);
+void check_log_end(uint64_t index);
 /* The highest index that any node has applied commands of. */
 uint64_t check_log_last(void);
 /* Whether there are commands at this index. */

@@ -57,12 +57,12 @@ static void look_at_asks(struct check_user *user)
                             check_most_us(wait_ms) +
                             (uint64_t)SIM_CHECK_ANSWER_S * US_PER_S;
         if (sim_now_us() > limit_us && !(is_endless(ask) && waits_its_turn(user, ask))) {
-            sim_violation(
-                "P12",
-                "liveness: %s of %s by %s (operation %llu) has no answer after %llu ms",
-                type_name(ask->type), check_name_text(ask->lock), check_user_name(user),
-                (unsigned long long)ask->op,
-                (unsigned long long)((sim_now_us() - ask->at_us) / US_PER_MS));
+            sim_violation("P12",
+                          "liveness, no answer: %s of %s by %s (operation %llu) has no "
+                          "answer after %llu ms",
+                          type_name(ask->type), check_name_text(ask->lock),
+                          check_user_name(user), (unsigned long long)ask->op,
+                          (unsigned long long)((sim_now_us() - ask->at_us) / US_PER_MS));
         }
     }
 }
@@ -92,7 +92,7 @@ static void look_at_remains(struct check_claim *claim)
     most_ms =
         2 * session_grace_ms(user) + check_run.options.reattach_grace_ms + DETECTION_MS;
     if (sim_now_us() > since_us + check_most_us(most_ms)) {
-        sim_violation("P9", "disconnect: %s is dead for %llu ms, and still %s %s",
+        sim_violation("P9", "disconnect, dead: %s is dead for %llu ms, and still %s %s",
                       check_user_name(user),
                       (unsigned long long)((sim_now_us() - user->died_us) / US_PER_MS),
                       claim->waiting ? "waits for" : "holds",
@@ -112,7 +112,7 @@ static void look_at_service(void)
     limit_us = later_of(check_run.served_us, check_run.healed_us) +
                (uint64_t)SIM_CHECK_ANSWER_S * US_PER_S;
     if (sim_now_us() > limit_us) {
-        sim_violation("P12", "liveness: no node has served for %u s",
+        sim_violation("P12", "liveness, no service: no node has served for %u s",
                       (unsigned)SIM_CHECK_ANSWER_S);
     }
 }
@@ -135,11 +135,11 @@ static void look_at_asks_at_end(struct check_user *user)
     for (unsigned i = 0; i < user->asks_count && check_run.running; i++) {
         const struct check_ask *ask = &user->asks[i];
         if (!waits_its_turn(user, ask)) {
-            sim_violation(
-                "P12",
-                "liveness: %s of %s by %s (operation %llu) has no answer at the end",
-                type_name(ask->type), check_name_text(ask->lock), check_user_name(user),
-                (unsigned long long)ask->op);
+            sim_violation("P12",
+                          "liveness, no answer at the end: %s of %s by %s (operation "
+                          "%llu) has no answer at the end",
+                          type_name(ask->type), check_name_text(ask->lock),
+                          check_user_name(user), (unsigned long long)ask->op);
         }
     }
 }
@@ -169,22 +169,24 @@ static void look_at_orphan(struct check_claim *claim)
         if (claim->index <= user->life_index) {
             return;
         }
-        sim_violation("P12", "liveness: %s waits for %s at the end, and does not know",
-                      check_user_name(user), check_name_text(claim->lock->name));
+        sim_violation(
+            "P12",
+            "liveness, waits unknowingly: %s waits for %s at the end, and does not know",
+            check_user_name(user), check_name_text(claim->lock->name));
     } else if (token != NULL && token->index > user->life_index &&
                !check_believes(user, claim->lock->name)) {
-        sim_violation(
-            "P5",
-            "no lost grant: %s has %s at the end under token %llu, and does not know",
-            check_user_name(user), check_name_text(claim->lock->name),
-            (unsigned long long)claim->token);
+        sim_violation("P5",
+                      "no lost grant, holds unknowingly: %s has %s at the end under "
+                      "token %llu, and does not know",
+                      check_user_name(user), check_name_text(claim->lock->name),
+                      (unsigned long long)claim->token);
     }
 }
 
 void check_liveness_end(void)
 {
     if (sim_serving() == NULL) {
-        sim_violation("P12", "liveness: no node serves at the end");
+        sim_violation("P12", "liveness, no service: no node serves at the end");
     }
     check_users_scan(look_at_asks_at_end);
     check_table_scan(look_at_orphan);

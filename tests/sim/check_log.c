@@ -116,12 +116,12 @@ static void compare_hash(const struct sim_node *node,
     if (*canonical == 0) {
         *canonical = hash;
     } else if (*canonical != hash) {
-        sim_violation(
-            "P14",
-            "deterministic replicas: at entry %llu the table of n%u hashes to %016llx, "
-            "another node's to %016llx, though they have applied the same",
-            (unsigned long long)index, node->number, (unsigned long long)hash,
-            (unsigned long long)*canonical);
+        sim_violation("P14",
+                      "deterministic replicas, hash: at entry %llu the table of n%u "
+                      "hashes to %016llx, "
+                      "another node's to %016llx, though they have applied the same",
+                      (unsigned long long)index, node->number, (unsigned long long)hash,
+                      (unsigned long long)*canonical);
     }
 }
 
@@ -157,19 +157,20 @@ static void compare(const struct sim_node *node,
                     const struct fsm *fsm)
 {
     if (number >= commands_before(index + 1)) {
-        sim_violation(
-            "P14",
-            "deterministic replicas: n%u applies more commands of entry %llu than "
-            "another node, which went on to the next",
-            node->number, (unsigned long long)index);
+        sim_violation("P14",
+                      "deterministic replicas, commands: n%u applies more commands of "
+                      "entry %llu than "
+                      "another node, which went on to the next",
+                      node->number, (unsigned long long)index);
     } else if (fsm_digest(fsm) != digest_at(number)) {
-        sim_violation(
-            "P14",
-            "deterministic replicas: after command %llu of entry %llu n%u has the digest "
-            "%016llx, another node %016llx",
-            (unsigned long long)(number - commands_before(index) + 1),
-            (unsigned long long)index, node->number, (unsigned long long)fsm_digest(fsm),
-            (unsigned long long)digest_at(number));
+        sim_violation("P14",
+                      "deterministic replicas, digest: after command %llu of entry %llu "
+                      "n%u has the digest "
+                      "%016llx, another node %016llx",
+                      (unsigned long long)(number - commands_before(index) + 1),
+                      (unsigned long long)index, node->number,
+                      (unsigned long long)fsm_digest(fsm),
+                      (unsigned long long)digest_at(number));
     }
 }
 
@@ -186,7 +187,8 @@ void check_log_applied(struct sim_node *node,
 
     if (index < at->index || index == 0) {
         sim_violation(
-            "P14", "deterministic replicas: n%u applies entry %llu after entry %llu",
+            "P14",
+            "deterministic replicas, next entry: n%u applies entry %llu after entry %llu",
             node->number, (unsigned long long)index, (unsigned long long)at->index);
         return;
     }
@@ -214,22 +216,24 @@ void check_log_restored(struct sim_node *node, uint64_t index, const struct fsm 
 
     check_run.counts.snapshots_restored++;
     if (index < at->index) {
-        sim_violation(
-            "P15",
-            "durability: n%u had applied entry %llu and goes back to a snapshot of "
-            "entry %llu",
-            node->number, (unsigned long long)at->index, (unsigned long long)index);
+        sim_violation("P15",
+                      "durability, older snapshot: n%u had applied entry %llu and goes "
+                      "back to a snapshot of "
+                      "entry %llu",
+                      node->number, (unsigned long long)at->index,
+                      (unsigned long long)index);
     }
     at->fsm = fsm;
     at->index = index;
     at->position = 0;
     if (commands > 0 && fsm_digest(fsm) != digest_at(commands - 1)) {
-        sim_violation(
-            "P14",
-            "deterministic replicas: the snapshot of entry %llu that n%u takes has the "
-            "digest %016llx, those who applied all entries %016llx",
-            (unsigned long long)index, node->number, (unsigned long long)fsm_digest(fsm),
-            (unsigned long long)digest_at(commands - 1));
+        sim_violation("P14",
+                      "deterministic replicas, snapshot: the snapshot of entry %llu that "
+                      "n%u takes has the "
+                      "digest %016llx, those who applied all entries %016llx",
+                      (unsigned long long)index, node->number,
+                      (unsigned long long)fsm_digest(fsm),
+                      (unsigned long long)digest_at(commands - 1));
     }
     if (records_of(fsm) < RECORDS_MANY) {
         fsm_check(fsm);
@@ -238,54 +242,72 @@ void check_log_restored(struct sim_node *node, uint64_t index, const struct fsm 
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-static void compare_at_end(const struct sim_node *node,
-                           const struct log_node *at,
-                           uint64_t applied,
-                           uint64_t hash)
+uint64_t sim_check_applied(void)
 {
-    uint64_t commands = canon.digests.count;
+    uint64_t index = 0;
 
-    if (node->raft->last_applied != applied) {
-        sim_violation(
-            "P14",
-            "deterministic replicas: n%u ends with entry %llu applied, n1 with %llu",
-            node->number, (unsigned long long)node->raft->last_applied,
-            (unsigned long long)applied);
-    } else if (commands > 0 &&
-               (at->fsm == NULL || fsm_digest(at->fsm) != digest_at(commands - 1))) {
-        sim_violation(
-            "P15", "durability: n%u ends without all that was applied up to entry %llu",
-            node->number, (unsigned long long)canon.last);
-    } else if (commands > 0 && fsm_hash(at->fsm) != hash) {
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
+        const struct raft *raft = sim_node(i)->raft;
+        if (raft != NULL && raft->last_applied > index) {
+            index = raft->last_applied;
+        }
+    }
+    return index;
+}
+
+static void look_at_end(const struct sim_node *node, uint64_t index)
+{
+    const struct fsm *fsm = canon.nodes[node->number].fsm;
+    uint64_t applied = node->raft->last_applied;
+    uint64_t commands = commands_before(applied + 1);
+
+    if (applied < index) {
         sim_violation("P14",
-                      "deterministic replicas: n%u ends with another table than n1",
-                      node->number);
+                      "deterministic replicas, last entry: n%u ends with entry %llu "
+                      "applied, another node with %llu",
+                      node->number, (unsigned long long)applied,
+                      (unsigned long long)index);
+    } else if (commands > 0 &&
+               (fsm == NULL || fsm_digest(fsm) != digest_at(commands - 1))) {
+        sim_violation("P15",
+                      "durability, the end: n%u ends without all that was applied up to "
+                      "entry %llu",
+                      node->number, (unsigned long long)applied);
     }
 }
 
-void check_log_end(void)
+static void compare_at_end(const struct sim_node *node, const struct sim_node *first)
 {
-    uint64_t applied = 0;
-    uint64_t hash = 0;
-    bool found = false;
+    const struct fsm *fsm = canon.nodes[node->number].fsm;
 
-    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
+    if (fsm != NULL && node->raft->last_applied == first->raft->last_applied &&
+        fsm_hash(fsm) != fsm_hash(canon.nodes[first->number].fsm)) {
+        sim_violation("P14",
+                      "deterministic replicas, the end: n%u ends with another table than "
+                      "n%u",
+                      node->number, first->number);
+    }
+}
+
+void check_log_end(uint64_t index)
+{
+    const struct sim_node *first = NULL;
+
+    for (unsigned i = 1; i <= sim_nodes_count() && check_run.running; i++) {
         const struct sim_node *node = sim_node(i);
-        const struct log_node *at = &canon.nodes[i];
         if (node->refused) {
             continue;
         }
         if (!sim_node_runs(node) || node->raft == NULL) {
-            sim_violation("P12", "liveness: n%u does not run at the end: %s", i,
+            sim_violation("P12", "liveness, down at the end: n%u does not run: %s", i,
                           node->last_words[0] != '\0' ? node->last_words
                                                       : "it was not started");
             return;
         }
-        if (!found) {
-            found = true;
-            applied = node->raft->last_applied;
-            hash = at->fsm != NULL ? fsm_hash(at->fsm) : 0;
+        look_at_end(node, index);
+        first = first != NULL ? first : node;
+        if (check_run.running) {
+            compare_at_end(node, first);
         }
-        compare_at_end(node, at, applied, hash);
     }
 }

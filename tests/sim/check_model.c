@@ -205,9 +205,9 @@ static void compare_state(uint64_t index, const struct fsm *fsm)
     fsm_dump(fsm, add_record, &machine);
     model_dump(naive.model, add_record, &model);
     if (!records_equal(&machine, &model)) {
-        sim_violation("P14",
-                      "model: after entry %llu the table is not what the model has",
-                      (unsigned long long)index);
+        sim_violation(
+            "P14", "model, table: after entry %llu the table is not what the model has",
+            (unsigned long long)index);
     }
     records_release(&machine);
     records_release(&model);
@@ -218,22 +218,22 @@ static void compare_events(uint64_t index, const struct fsm_event *events, size_
     const struct model *model = naive.model;
 
     if (count != model->events_count) {
-        sim_violation(
-            "P14",
-            "model: a command of entry %llu (type %d) tells %zu events, the model's "
-            "%zu",
-            (unsigned long long)index, (int)model->command->type, count,
-            model->events_count);
+        sim_violation("P14",
+                      "model, events: a command of entry %llu (type %d) tells %zu "
+                      "events, the model's "
+                      "%zu",
+                      (unsigned long long)index, (int)model->command->type, count,
+                      model->events_count);
         return;
     }
     for (size_t i = 0; i < count; i++) {
         if (!compare_event(&events[i], &model->events[i])) {
-            sim_violation(
-                "P14",
-                "model: event %zu of a command of entry %llu (type %d) is another one: "
-                "type %d, the model's %d",
-                i + 1, (unsigned long long)index, (int)model->command->type,
-                (int)events[i].type, (int)model->events[i].type);
+            sim_violation("P14",
+                          "model, event: event %zu of a command of entry %llu (type %d) "
+                          "is another one: "
+                          "type %d, the model's %d",
+                          i + 1, (unsigned long long)index, (int)model->command->type,
+                          (int)events[i].type, (int)model->events[i].type);
             return;
         }
     }

@@ -36,19 +36,19 @@ look_at_index(const struct check_user *user, uint64_t index, const struct check_
         return;
     }
     if (!check_log_has(index)) {
-        sim_violation(
-            "P15",
-            "durability: %s is answered from entry %llu, which no node has applied "
-            "(the last is %llu)",
-            check_user_name(user), (unsigned long long)index,
-            (unsigned long long)check_log_last());
+        sim_violation("P15",
+                      "durability, answered: %s is answered from entry %llu, which no "
+                      "node has applied "
+                      "(the last is %llu)",
+                      check_user_name(user), (unsigned long long)index,
+                      (unsigned long long)check_log_last());
     } else if (ask != NULL && index < ask->seen_index) {
-        sim_violation(
-            "P18",
-            "one leader: %s is answered from entry %llu, and entry %llu was known "
-            "before it asked (operation %llu)",
-            check_user_name(user), (unsigned long long)index,
-            (unsigned long long)ask->seen_index, (unsigned long long)ask->op);
+        sim_violation("P18",
+                      "one leader, old answer: %s is answered from entry %llu, and entry "
+                      "%llu was known "
+                      "before it asked (operation %llu)",
+                      check_user_name(user), (unsigned long long)index,
+                      (unsigned long long)ask->seen_index, (unsigned long long)ask->op);
     }
     told.index = index > told.index ? index : told.index;
 }
@@ -62,19 +62,20 @@ static const struct check_token *look_at_token(const struct check_user *user,
     const struct check_token *granted = check_token_find(token);
 
     if (granted == NULL) {
-        sim_violation(
-            "P17",
-            "ghost: %s is told that it has %s under token %llu, which was never "
-            "granted",
-            check_user_name(user), check_name_text(lock), (unsigned long long)token);
+        sim_violation("P17",
+                      "ghost, never granted: %s is told that it has %s under token %llu, "
+                      "which was never "
+                      "granted",
+                      check_user_name(user), check_name_text(lock),
+                      (unsigned long long)token);
     } else if (granted->lock != lock || (client != 0 && granted->client != client)) {
-        sim_violation(
-            "P17",
-            "ghost: %s (%s) is told that it has %s under token %llu, which was granted "
-            "to %s for %s",
-            check_user_name(user), check_name_text(client), check_name_text(lock),
-            (unsigned long long)token, check_name_text(granted->client),
-            check_name_text(granted->lock));
+        sim_violation("P17",
+                      "ghost, granted to another: %s (%s) is told that it has %s under "
+                      "token %llu, which was granted "
+                      "to %s for %s",
+                      check_user_name(user), check_name_text(client),
+                      check_name_text(lock), (unsigned long long)token,
+                      check_name_text(granted->client), check_name_text(granted->lock));
     }
     return granted;
 }
@@ -91,23 +92,24 @@ static void on_granted(struct check_user *user,
 
     look_at_index(user, grant->index, ask);
     if (granted != NULL && grant->index < granted->index) {
-        sim_violation(
-            "P17",
-            "ghost: %s is told of token %llu by entry %llu; it was granted by %llu",
-            check_user_name(user), (unsigned long long)grant->token,
-            (unsigned long long)grant->index, (unsigned long long)granted->index);
+        sim_violation("P17",
+                      "ghost, another entry: %s is told of token %llu by entry %llu; it "
+                      "was granted by %llu",
+                      check_user_name(user), (unsigned long long)grant->token,
+                      (unsigned long long)grant->index,
+                      (unsigned long long)granted->index);
     }
     if (ask->type == SIM_ASK_LOCK && ask->write && grant->type != NETLOCK_WRITE) {
-        sim_violation("P2", "exclusion: %s asked to write %s and may read",
+        sim_violation("P2", "exclusion, weaker type: %s asked to write %s and may read",
                       check_user_name(user), check_name_text(ask->lock));
     }
     if (use != NULL && !user->shared && grant->token <= use->lost_token) {
-        sim_violation(
-            "P13",
-            "lost once: %s is told that it has token %llu of %s, and was told that it "
-            "lost %llu",
-            check_user_name(user), (unsigned long long)grant->token,
-            check_name_text(ask->lock), (unsigned long long)use->lost_token);
+        sim_violation("P13",
+                      "lost once, granted after: %s is told that it has token %llu of "
+                      "%s, and was told that it "
+                      "lost %llu",
+                      check_user_name(user), (unsigned long long)grant->token,
+                      check_name_text(ask->lock), (unsigned long long)use->lost_token);
     }
 }
 
@@ -118,19 +120,20 @@ static void on_timed_out(const struct check_user *user, const struct check_ask *
     uint64_t said_us = check_map_get(&told.timed, check_pair(user->id, ask->lock));
 
     if (said_us <= ask->at_us) {
-        sim_violation(
-            "P7",
-            "wait timeout: %s is told that its wait for %s timed out; the log does not "
-            "say so",
-            check_user_name(user), check_name_text(ask->lock));
+        sim_violation("P7",
+                      "wait timeout, not in the log: %s is told that its wait for %s "
+                      "timed out; the log does not "
+                      "say so",
+                      check_user_name(user), check_name_text(ask->lock));
     } else if (user->shared) {
         return; /* the wait of whoever asked last is the wait of all */
     } else if (ask->try_only || ask->wait_ms == 0 || ask->wait_ms == NETLOCK_UNLIMITED) {
-        sim_violation(
-            "P7", "wait timeout: %s timed out waiting for %s, and there was no timeout",
-            check_user_name(user), check_name_text(ask->lock));
+        sim_violation("P7",
+                      "wait timeout, none asked for: %s timed out waiting for %s, and "
+                      "there was no timeout",
+                      check_user_name(user), check_name_text(ask->lock));
     } else if (sim_now_us() < ask->at_us + least_us) {
-        sim_violation("P7", "wait timeout: %s waited for %s for %llu us of %u ms",
+        sim_violation("P7", "wait timeout, when: %s waited for %s for %llu us of %u ms",
                       check_user_name(user), check_name_text(ask->lock),
                       (unsigned long long)(sim_now_us() - ask->at_us), ask->wait_ms);
     }
@@ -141,12 +144,14 @@ static void on_refused(const struct check_user *user, const struct check_ask *as
     uint64_t said_us = check_map_get(&told.held, check_pair(user->id, ask->lock));
 
     if (!ask->try_only) {
-        sim_violation("P16",
-                      "false busy: %s would wait for %s, and is told that it is held",
-                      check_user_name(user), check_name_text(ask->lock));
+        sim_violation(
+            "P16",
+            "false busy, would wait: %s would wait for %s, and is told that it is held",
+            check_user_name(user), check_name_text(ask->lock));
     } else if (said_us <= ask->at_us) {
         sim_violation("P16",
-                      "false busy: %s is told that %s is held; the log does not say so",
+                      "false busy, not in the log: %s is told that %s is held; the log "
+                      "does not say so",
                       check_user_name(user), check_name_text(ask->lock));
     }
 }
@@ -188,7 +193,8 @@ static void on_lock(struct check_user *user,
         use->settled = is_definite(record->rv);
     }
     if (record->rv == 0 && record->grant == NULL) {
-        sim_violation("P17", "ghost: %s is told that it has %s, without a token",
+        sim_violation("P17",
+                      "ghost, no token: %s is told that it has %s, without a token",
                       check_user_name(user), check_name_text(ask->lock));
     } else if (record->rv == 0) {
         on_granted(user, ask, record->grant);
@@ -218,10 +224,11 @@ static void on_unlock(struct check_user *user, const struct check_ask *ask, int 
     }
     hold = check_hold_find(check_lock_get(ask->lock), check_client_get(user->id));
     if (rv == 0 && hold != NULL && (ask->token == 0 || ask->token == hold->token)) {
-        sim_violation(
-            "P6", "release: %s is told that it let go of %s, and has it under token %llu",
-            check_user_name(user), check_name_text(ask->lock),
-            (unsigned long long)hold->token);
+        sim_violation("P6",
+                      "release, held after: %s is told that it let go of %s, and has it "
+                      "under token %llu",
+                      check_user_name(user), check_name_text(ask->lock),
+                      (unsigned long long)hold->token);
     }
 }
 
@@ -237,9 +244,10 @@ void check_outcome(struct check_user *user, const struct sim_record *record)
         return;
     }
     if (found == NULL) {
-        sim_violation(
-            "P17", "ghost: %s gets an outcome of operation %llu, which is not under way",
-            check_user_name(user), (unsigned long long)record->op);
+        sim_violation("P17",
+                      "ghost, operation: %s gets an outcome of operation %llu, which is "
+                      "not under way",
+                      check_user_name(user), (unsigned long long)record->op);
         return;
     }
     ask = *found;
@@ -274,12 +282,12 @@ static void on_lost(struct check_user *user, uint32_t lock, uint64_t token)
     }
     look_at_token(user, token, lock, user->id);
     if (token <= use->lost_token) {
-        sim_violation(
-            "P13",
-            "lost once: %s is told that it lost token %llu of %s, and was told so of "
-            "%llu",
-            check_user_name(user), (unsigned long long)token, check_name_text(lock),
-            (unsigned long long)use->lost_token);
+        sim_violation("P13",
+                      "lost once, told again: %s is told that it lost token %llu of %s, "
+                      "and was told so of "
+                      "%llu",
+                      check_user_name(user), (unsigned long long)token,
+                      check_name_text(lock), (unsigned long long)use->lost_token);
     }
     use->lost_token = token;
 }
@@ -324,17 +332,18 @@ void check_belief(struct check_user *user, const struct sim_record *record)
         granted = look_at_token(user, record->token, lock, client);
     }
     if (granted != NULL && record->type_of_lock == NETLOCK_WRITE && !granted->write) {
-        sim_violation(
-            "P2",
-            "exclusion: %s thinks that it may write %s under token %llu, which is for "
-            "reading",
-            check_user_name(user), check_name_text(lock),
-            (unsigned long long)record->token);
+        sim_violation("P2",
+                      "exclusion, writes under a read: %s thinks that it may write %s "
+                      "under token %llu, which is for "
+                      "reading",
+                      check_user_name(user), check_name_text(lock),
+                      (unsigned long long)record->token);
     }
     use = user->library ? check_use_find(user, lock) : NULL;
     if (use != NULL && !user->shared && record->token <= use->lost_token) {
         sim_violation(
-            "P13", "lost once: %s goes on with token %llu of %s after it was told LOST",
+            "P13",
+            "lost once, goes on: %s goes on with token %llu of %s after it was told LOST",
             check_user_name(user), (unsigned long long)record->token,
             check_name_text(lock));
     }
@@ -362,7 +371,8 @@ void check_response(struct check_user *user, const struct sim_record *record)
     if (index != 0 && record->conn < SIM_CLIENT_CONNS_MAX) {
         if (index < user->conn_index[record->conn]) {
             sim_violation("P18",
-                          "one leader: %s is told of entry %llu after entry %llu, on one "
+                          "one leader, goes back: %s is told of entry %llu after entry "
+                          "%llu, on one "
                           "connection",
                           check_user_name(user), (unsigned long long)index,
                           (unsigned long long)user->conn_index[record->conn]);
@@ -389,9 +399,10 @@ static void look_for_ghost(uint32_t client, uint32_t lock)
     }
     use = check_use_find(user, lock);
     if (use == NULL || (use->open_locks == 0 && use->settled)) {
-        sim_violation(
-            "P13", "idempotence: %s is granted to %s, which has no request for it open",
-            check_name_text(lock), check_user_name(user));
+        sim_violation("P13",
+                      "idempotence, no request: %s is granted to %s, which has no "
+                      "request for it open",
+                      check_name_text(lock), check_user_name(user));
     }
 }
 

@@ -141,24 +141,26 @@ static void look_at_disk(const struct sim_node *node,
     const struct raft *raft = node->raft;
 
     if (view->term < at->disk_term) {
-        sim_violation("RAFT", "term: n%u's disk goes from term %llu back to %llu",
+        sim_violation("RAFT", "term, falls: n%u's disk goes from term %llu back to %llu",
                       node->number, llu(at->disk_term), llu(view->term));
     } else if (view->term == at->disk_term && at->disk_vote != 0 &&
                view->voted_for != at->disk_vote) {
         sim_violation(
             "RAFT",
-            "one vote: n%u's disk has a vote for n%llu in term %llu, and had one "
+            "one vote, second: n%u's disk has a vote for n%llu in term %llu, and had one "
             "for n%llu",
             node->number, llu(view->voted_for), llu(view->term), llu(at->disk_vote));
     }
     if (raft->current_term > view->term) {
-        sim_violation("RAFT", "term: n%u is in term %llu, its disk in %llu", node->number,
-                      llu(raft->current_term), llu(view->term));
+        sim_violation("RAFT", "term, not on disk: n%u is in term %llu, its disk in %llu",
+                      node->number, llu(raft->current_term), llu(view->term));
     } else if (raft->current_term == view->term && raft->voted_for != 0 &&
                raft->voted_for != view->voted_for) {
-        sim_violation(
-            "RAFT", "one vote: n%u voted for n%llu in term %llu, on its disk is n%llu",
-            node->number, llu(raft->voted_for), llu(view->term), llu(view->voted_for));
+        sim_violation("RAFT",
+                      "one vote, not on disk: n%u voted for n%llu in term %llu, on its "
+                      "disk is n%llu",
+                      node->number, llu(raft->voted_for), llu(view->term),
+                      llu(view->voted_for));
     }
     at->disk_term = view->term;
     at->disk_vote = view->voted_for;
@@ -170,11 +172,12 @@ look_at_commit(const struct sim_node *node, struct raft_at *at, raft_index last)
     const struct raft *raft = node->raft;
 
     if (raft->commit_index < at->commit) {
-        sim_violation("RAFT", "commit index: n%u's falls from %llu to %llu", node->number,
-                      llu(at->commit), llu(raft->commit_index));
+        sim_violation("RAFT", "commit index, falls: n%u's falls from %llu to %llu",
+                      node->number, llu(at->commit), llu(raft->commit_index));
     } else if (raft->commit_index > last || raft->last_applied > raft->commit_index) {
         sim_violation(
-            "RAFT", "commit index: n%u has applied %llu, committed %llu and has %llu",
+            "RAFT",
+            "commit index, order: n%u has applied %llu, committed %llu and has %llu",
             node->number, llu(raft->last_applied), llu(raft->commit_index), llu(last));
     }
     at->commit = raft->commit_index;
@@ -266,7 +269,7 @@ static void look_at_vote(const struct sim_node *node, const struct raft_message 
     if (view.term != result->term || view.voted_for != message->server_id) {
         sim_violation(
             "RAFT",
-            "one vote: n%u votes for n%llu in term %llu; on its disk is n%llu in "
+            "one vote, told: n%u votes for n%llu in term %llu; on its disk is n%llu in "
             "term %llu",
             node->number, llu(message->server_id), llu(result->term), llu(view.voted_for),
             llu(view.term));
@@ -284,11 +287,12 @@ static void look_at_candidacy(const struct sim_node *node,
     }
     view = sim_disk_view(node->disk);
     if (view.term != request->term || view.voted_for != node->number) {
-        sim_violation(
-            "RAFT",
-            "one vote: n%u wants to be elected in term %llu; on its disk is n%llu "
-            "in term %llu",
-            node->number, llu(request->term), llu(view.voted_for), llu(view.term));
+        sim_violation("RAFT",
+                      "one vote, candidate: n%u wants to be elected in term %llu; on its "
+                      "disk is n%llu "
+                      "in term %llu",
+                      node->number, llu(request->term), llu(view.voted_for),
+                      llu(view.term));
     }
 }
 
@@ -306,8 +310,10 @@ static void look_at_acknowledgement(const struct sim_node *node,
     durable =
         view.last_index > view.snapshot_index ? view.last_index : view.snapshot_index;
     if (result->last_log_index > durable) {
-        sim_violation("P15", "durability: n%u acknowledges entry %llu, its disk has %llu",
-                      node->number, llu(result->last_log_index), llu(durable));
+        sim_violation(
+            "P15",
+            "durability, acknowledged: n%u acknowledges entry %llu, its disk has %llu",
+            node->number, llu(result->last_log_index), llu(durable));
     }
 }
 
@@ -368,9 +374,10 @@ uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
         }
     }
     if (most < count / 2 + 1) {
-        sim_violation("P15",
-                      "durability: n%u applies entry %llu, which %u of %u disks have",
-                      node->number, llu(index), most, count);
+        sim_violation(
+            "P15",
+            "durability, applied: n%u applies entry %llu, which %u of %u disks have",
+            node->number, llu(index), most, count);
     }
     uint64_t *last = check_map_at(&seen.committed, node->raft->current_term);
     *last = index > *last ? index : *last;

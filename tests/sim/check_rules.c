@@ -78,7 +78,7 @@ static void leave(struct check_client *client)
     check_client_not_missing(client);
     client->presence = FSM_GONE;
     if (client->waits != NULL) {
-        sim_violation("P9", "disconnect: %s is gone and still waits for %s",
+        sim_violation("P9", "disconnect, waits still: %s is gone and still waits for %s",
                       check_name_text(client->name),
                       check_name_text(client->waits->lock->name));
         return;
@@ -138,12 +138,12 @@ static void on_hold_ended(const struct fsm_event *event)
     const struct fsm_command *command = check_step.command;
 
     if (hold == NULL || hold->token != event->token) {
-        sim_violation(
-            "P8",
-            "entry %llu: the hold of %s on %s ended under token %llu, which it does "
-            "not have",
-            (unsigned long long)check_step.index, check_name_text(client->name),
-            check_name_text(lock->name), (unsigned long long)event->token);
+        sim_violation("P8",
+                      "hold timeout, not held: entry %llu: the hold of %s on %s ended "
+                      "under token %llu, which it does "
+                      "not have",
+                      (unsigned long long)check_step.index, check_name_text(client->name),
+                      check_name_text(lock->name), (unsigned long long)event->token);
         return;
     }
     check_touch(lock);
@@ -155,12 +155,13 @@ static void on_hold_ended(const struct fsm_event *event)
         if (command->type != FSM_CMD_FORCE_RELEASE || lock != check_step.lock ||
             (command->force_release.token != 0 &&
              command->force_release.token != event->token)) {
-            sim_violation(
-                "P6",
-                "entry %llu: the hold of %s on %s under token %llu is broken, which "
-                "nobody asked for",
-                (unsigned long long)check_step.index, check_name_text(client->name),
-                check_name_text(lock->name), (unsigned long long)event->token);
+            sim_violation("P6",
+                          "release, broken: entry %llu: the hold of %s on %s under token "
+                          "%llu is broken, which "
+                          "nobody asked for",
+                          (unsigned long long)check_step.index,
+                          check_name_text(client->name), check_name_text(lock->name),
+                          (unsigned long long)event->token);
         }
         check_step.broken++;
         check_token_new(event->token)->broken = true;
@@ -179,7 +180,9 @@ static void on_wait_timeout(const struct fsm_event *event)
     struct check_claim *wait = check_wait_find(lock, client);
 
     if (wait == NULL) {
-        sim_violation("P7", "entry %llu: a wait of %s for %s timed out that is not there",
+        sim_violation("P7",
+                      "wait timeout, does not wait: entry %llu: a wait of %s for %s "
+                      "timed out that is not there",
                       (unsigned long long)check_step.index, check_name_text(client->name),
                       check_name_text(lock->name));
         return;
@@ -199,9 +202,9 @@ static void on_client_ended(const struct fsm_event *event)
     }
     if (!client->exists || client->presence != FSM_GONE || client->holds != NULL ||
         client->waits != NULL) {
-        sim_violation("P9", "entry %llu: %s is forgotten and is not gone",
-                      (unsigned long long)check_step.index,
-                      check_name_text(client->name));
+        sim_violation(
+            "P9", "disconnect, forgotten: entry %llu: %s is forgotten and is not gone",
+            (unsigned long long)check_step.index, check_name_text(client->name));
         return;
     }
     client->exists = false;
@@ -242,17 +245,20 @@ static void on_serving(void)
     /* A node that is alone leads again in its old term when it starts again. */
     bool again = sim_nodes_count() == 1 && command->epoch.term == check_table.last_term;
     if (command->epoch.term <= check_table.last_term && !again) {
-        sim_violation(
-            "P18", "one leader: entry %llu begins term %llu after term %llu had begun",
-            (unsigned long long)check_step.index, (unsigned long long)command->epoch.term,
-            (unsigned long long)check_table.last_term);
+        sim_violation("P18",
+                      "one leader, term goes back: entry %llu begins term %llu after "
+                      "term %llu had begun",
+                      (unsigned long long)check_step.index,
+                      (unsigned long long)command->epoch.term,
+                      (unsigned long long)check_table.last_term);
     }
     if (leader != 0 && leader != command->epoch.node_id) {
-        sim_violation(
-            "P18",
-            "one leader: entry %llu begins term %llu of n%llu, but n%u leads in it",
-            (unsigned long long)check_step.index, (unsigned long long)command->epoch.term,
-            (unsigned long long)command->epoch.node_id, leader);
+        sim_violation("P18",
+                      "one leader, another leads: entry %llu begins term %llu of n%llu, "
+                      "but n%u leads in it",
+                      (unsigned long long)check_step.index,
+                      (unsigned long long)command->epoch.term,
+                      (unsigned long long)command->epoch.node_id, leader);
     }
     check_table.last_term = command->epoch.term;
     check_table.grace_ms = command->epoch.settings.reattach_grace_ms;
@@ -308,9 +314,11 @@ static void on_event(const struct fsm_event *event)
         return;
     case FSM_EV_FORCED:
         if (event->holders_count != check_step.broken) {
-            sim_violation("P6", "entry %llu: %u holds were broken, %u are answered",
-                          (unsigned long long)check_step.index, check_step.broken,
-                          event->holders_count);
+            sim_violation(
+                "P6",
+                "release, breaks told: entry %llu: %u holds were broken, %u are answered",
+                (unsigned long long)check_step.index, check_step.broken,
+                event->holders_count);
         }
         return;
     case FSM_EV_CLIENT_ENDED:
@@ -356,7 +364,8 @@ static void settle(struct check_lock *lock)
     lock->touched = false;
     if (lock->waits != NULL && (lock->holds == NULL || admits_head(lock))) {
         sim_violation(
-            "P5", "no lost grant: after entry %llu %s waits for %s and could have it",
+            "P5",
+            "no lost grant, free: after entry %llu %s waits for %s and could have it",
             (unsigned long long)check_step.index,
             check_name_text(lock->waits->client->name), check_name_text(lock->name));
     }
@@ -399,12 +408,13 @@ static void compare_totals(const struct fsm *fsm)
                       (unsigned long long)check_table.locks_count,
                       (unsigned long long)check_table.clients_count);
     } else if (fsm_last_token(fsm) != check_table.last_token) {
-        sim_violation(
-            "P3",
-            "fencing tokens: after entry %llu the counter is %llu, the last grant had "
-            "%llu",
-            (unsigned long long)check_step.index, (unsigned long long)fsm_last_token(fsm),
-            (unsigned long long)check_table.last_token);
+        sim_violation("P3",
+                      "fencing tokens, counter: after entry %llu the counter is %llu, "
+                      "the last grant had "
+                      "%llu",
+                      (unsigned long long)check_step.index,
+                      (unsigned long long)fsm_last_token(fsm),
+                      (unsigned long long)check_table.last_token);
     } else if (fsm_now_ms(fsm) != check_table.now_ms) {
         sim_violation("P8", "cluster time: after entry %llu it is %llu, not %llu",
                       (unsigned long long)check_step.index,
@@ -425,7 +435,8 @@ static void finish(const struct fsm *fsm)
         check_table.next_due_ms = step.due_ms;
     }
     if (step.answers != (check_step.command->type == FSM_CMD_TICK ? 0 : 1)) {
-        sim_violation("P17", "ghost: entry %llu: a command (type %d) has %u answers",
+        sim_violation("P17",
+                      "ghost, answers: entry %llu: a command (type %d) has %u answers",
                       (unsigned long long)check_step.index, (int)check_step.command->type,
                       step.answers);
     }

@@ -82,15 +82,16 @@ void check_deadline_came(const struct check_claim *claim, uint64_t proposed_us)
     if (claim->deadline_ms > check_table.now_ms) {
         sim_violation(
             property,
-            "%s of %s on %s (token %llu) timed out at cluster time %llu ms, before "
-            "its time, %llu ms",
+            "%s timeout, before its time: %s on %s (token %llu) at cluster time %llu "
+            "ms, not %llu ms",
             kind_of(claim), check_name_text(claim->client->name),
             check_name_text(claim->lock->name), (unsigned long long)claim->token,
             (unsigned long long)check_table.now_ms,
             (unsigned long long)claim->deadline_ms);
     } else if (claim->since_us != SIM_NEVER && at_us < claim->since_us + least_us) {
         sim_violation(
-            property, "%s of %s on %s (token %llu) of %llu ms timed out after %llu us",
+            property,
+            "%s timeout, too short: %s on %s (token %llu) of %llu ms after %llu us",
             kind_of(claim), check_name_text(claim->client->name),
             check_name_text(claim->lock->name), (unsigned long long)claim->token,
             (unsigned long long)claim->duration_ms,

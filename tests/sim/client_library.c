@@ -441,14 +441,17 @@ static void library_turn(struct sim_client *client)
         open_library(client);
     int timeout_ms = 0;
     uint64_t due_us = SIM_NEVER;
-    for (unsigned round = 0; timeout_ms == 0 && round < ROUNDS_MAX; round++) {
+    bool again = true;
+    for (unsigned round = 0; again && round < ROUNDS_MAX; round++) {
         (void)netlock_process(library->nl); /* what is over for good, its callbacks say */
         due_us = end_uses(client);
         take_asks(client);
         end_if_closed(client);
         timeout_ms = netlock_timeout_ms(library->nl);
+        /* A program's loop polls before it sleeps, and finds what the library has not read. */
+        again = timeout_ms == 0 || sim_epoll_ready(netlock_fd(library->nl));
     }
-    if (timeout_ms == 0)
+    if (again)
         sim_process_wake(&client->process, sim_now_us() + SPIN_US);
     else
         sleep_until(&client->process, timeout_ms, due_us);

@@ -184,7 +184,9 @@ static void on_end(struct sim_process *process, int status)
     if (sim_node_hooks.ended != NULL) {
         sim_node_hooks.ended(node, status);
     }
-    if (status > 0 && !node->refused && world.options.restart_us != 0) {
+    if (node->start_again) {
+        sim_event_in(&node->supervisor, 0);
+    } else if (status > 0 && !node->refused && world.options.restart_us != 0) {
         sim_event_in(&node->supervisor, world.options.restart_us);
     }
 }
@@ -232,12 +234,13 @@ static void boot(void *arg)
 void sim_node_start(struct sim_node *node)
 {
     if (sim_node_runs(node) || node->refused) {
+        node->start_again = node->stopping;
         return;
     }
     sim_event_cancel(&node->supervisor);
     node->starts++;
     node->starting = true;
-    node->stopping = node->stopped = false;
+    node->stopping = node->stopped = node->start_again = false;
     node->last_words[0] = '\0';
     sim_process_start(&node->process, sim_mix(world.seed, node->number, node->starts));
     if (sim_node_hooks.started != NULL) {
@@ -249,6 +252,7 @@ void sim_node_start(struct sim_node *node)
 void sim_node_kill(struct sim_node *node, enum sim_torn torn)
 {
     sim_event_cancel(&node->supervisor);
+    node->start_again = false;
     if (sim_node_runs(node)) {
         node->torn = torn;
         sim_process_kill(&node->process);
@@ -278,6 +282,7 @@ static void forget_stop(struct sim_post *post)
 void sim_node_stop(struct sim_node *node)
 {
     sim_event_cancel(&node->supervisor);
+    node->start_again = false;
     if (sim_node_runs(node) && !node->stopping) {
         node->stopping = true;
         node->stop = (struct sim_post){.run = stop, .drop = forget_stop};

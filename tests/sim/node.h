@@ -45,6 +45,7 @@ struct sim_node {
     uint64_t starts;
     bool refused;         /* it would not start: a damaged disk. It stays down */
     bool stopping;        /* server_stop() was called */
+    bool start_again;     /* when that is done */
     char last_words[512]; /* why it stopped or would not start */
     struct sim_event supervisor;
 
@@ -71,7 +72,9 @@ const struct sim_node_options *sim_nodes_options(void);
 struct sim_node *sim_node(unsigned number);                      /* 1..count */
 struct sim_node *sim_node_of(const struct sim_process *process); /* or NULL */
 
-void sim_node_start(struct sim_node *node); /* nothing if it runs or is refused */
+/* Nothing if it runs or is refused; one that is being stopped is started when it has ended, as a service
+ * manager does it. */
+void sim_node_start(struct sim_node *node);
 void sim_node_kill(struct sim_node *node, enum sim_torn torn);
 /* SIGTERM: server_stop(). When it is done the process ends with status 0, having freed all it had, which is
  * checked. */

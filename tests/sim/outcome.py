@@ -3,7 +3,7 @@
     outcome = outcome_of([sim, "--seed", "7"], cpu_seconds=60)
     outcome.failure     None, or what went wrong: a property ("P13"), "crash", "hang", "mismatch", "syntax"
     outcome.detail      for people: the violation's text, the assertion, the signal
-    outcome.key         failure and in which way ("P13 lost once"), or where it crashed: two runs with equal
+    outcome.key         failure and in which way ("P13 lost once, told again"), or where it crashed: two runs with equal
                         keys fail alike
     outcome.seconds     of CPU, of the run itself and not of whoever waited for it
 
@@ -35,7 +35,7 @@ class Outcome:
         self.stderr = stderr
 
     def what(self):
-        """For a table: "P13 lost once", "crash", "hang"."""
+        """For a table: "P13 lost once, told again", "crash", "hang"."""
         return self.key if self.key.startswith(self.failure + " ") and self.failure != "crash" else self.failure
 
 
@@ -81,7 +81,7 @@ def _judge(code, hung, stderr):
     """(failure, detail, key) of one run."""
     violation = VIOLATION.search(stderr)
     if violation:
-        # "P13: lost once: who, what": a property may have several ways to be broken.
+        # "P13: lost once, told again: who, what": a property may have several ways to be broken.
         way = re.match(r"([^:]{1,40}): ", violation.group(2))
         return violation.group(1), violation.group(2), " ".join(
             [violation.group(1)] + ([way.group(1)] if way else []))

@@ -91,8 +91,10 @@ static void finish(struct sim_process *process, int status)
 
 static bool enter(struct sim_process *process, void (*call)(void *arg), void *arg)
 {
-    struct entry entry = {.process = process, .outer = innermost};
+    struct entry entry; /* not initialised: that takes as long as half a turn of an idle process */
 
+    entry.process = process;
+    entry.outer = innermost;
     innermost = &entry;
     current = process;
     process->entered = true;

@@ -88,6 +88,14 @@ void transport_init(struct raft_uv_transport *face,
     here()->links = sim_peer_links_new(here(), loop, config);
 }
 
+/* Nobody sets any here. */
+void transport_set_tls(struct raft_uv_transport *face, const struct transport_tls *tls)
+{
+    (void)face;
+    (void)tls;
+    abort();
+}
+
 void transport_release(struct raft_uv_transport *face)
 {
     (void)face;

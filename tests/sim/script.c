@@ -9,7 +9,7 @@
 #include "server_internal.h"
 #include "socket.h"
 
-enum { AWAIT_STEP_US = 1000, TICK_INTERVAL_MS = 1000 };
+enum { AWAIT_STEP_US = 1000, ARRIVAL_US = 5000000, TICK_INTERVAL_MS = 1000 };
 
 static bool verbose, aloud;
 
@@ -249,12 +249,35 @@ void sim_act_await(struct sim_script *script, const struct sim_command *command)
     }
 }
 
+static bool all_have_applied(uint64_t index)
+{
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
+        const struct raft *raft = sim_node(i)->raft;
+        if (raft != NULL && raft->last_applied < index) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What one has just applied is on its way to the others. */
+static void let_arrive(struct sim_script *script, uint64_t index)
+{
+    uint64_t until = sim_now_us() + ARRIVAL_US;
+
+    while (!script->stopped && sim_now_us() < until && !all_have_applied(index)) {
+        sim_script_run_until(script, sim_now_us() + AWAIT_STEP_US);
+    }
+}
+
 void sim_act_check(struct sim_script *script, const struct sim_command *command)
 {
     if (command->what == SIM_CHECK_HEALED) {
         sim_check_healed();
     } else {
-        sim_check_end();
+        uint64_t index = sim_check_applied();
+        let_arrive(script, index);
+        sim_check_end(index);
     }
     script->stopped = script->stopped || sim_first_violation() != NULL;
 }

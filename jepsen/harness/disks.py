@@ -1,0 +1,81 @@
+"""Disks that can lose their power: every node's data on an ext4 of its own, in a file, by a loop device."""
+
+import ctypes
+import fcntl
+import os
+import subprocess
+
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2          # what only the page cache or the journal's memory has is lost
+SIZE_MB = 64
+
+
+class Disks:
+    def __init__(self, directory):
+        self._directory = directory
+        self._mounts = {}
+
+    def make(self, number, path):
+        """A file system at @path; returns the data directory in it."""
+        os.makedirs(self._directory, exist_ok=True)
+        image = os.path.join(self._directory, f"n{number}.img")
+        with open(image, "wb") as file:
+            file.truncate(SIZE_MB << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        os.makedirs(path, exist_ok=True)
+        self._mounts[number] = (image, path)
+        self._mount(number)
+        return os.path.join(path, "data")
+
+    def _mount(self, number):
+        image, path = self._mounts[number]
+        subprocess.run(["mount", "-o", "loop", image, path], check=True)
+
+    def path(self, number):
+        return self._mounts[number][1]
+
+    def cut_power(self, number):
+        """From now on nothing reaches the disk, and what had not reached it is gone."""
+        fd = os.open(self.path(number), os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, ctypes.c_uint32(NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
+
+    def is_cut(self, number):
+        """Whether the file system refuses to write."""
+        try:
+            with open(os.path.join(self.path(number), "probe"), "wb") as file:
+                file.write(b"x")
+            return False
+        except OSError:
+            return True
+
+    def power_on(self, number):
+        """After its node has died: the file system as the disk has it, its journal replayed."""
+        subprocess.run(["umount", self.path(number)], check=True)
+        self._mount(number)
+
+    def free_bytes(self, number):
+        stat = os.statvfs(self.path(number))
+        return stat.f_bavail * stat.f_frsize
+
+    def fill(self, number):
+        """Until nothing more fits."""
+        with open(os.path.join(self.path(number), "fill"), "ab", buffering=0) as file:
+            for size in (1 << 20, 1 << 16, 1 << 12):
+                try:
+                    while True:
+                        file.write(b"\0" * size)
+                except OSError:
+                    continue
+
+    def empty(self, number):
+        try:
+            os.unlink(os.path.join(self.path(number), "fill"))
+        except FileNotFoundError:
+            pass
+
+    def close(self):
+        for _image, path in self._mounts.values():
+            subprocess.run(["umount", path], check=False, capture_output=True)
