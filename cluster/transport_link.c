@@ -231,8 +231,7 @@ static void take_reply(struct transport_link *link);
 static void
 on_handshake_error(struct transport_link *link, const char *what, const char *why)
 {
-    /* Who says nothing only wanted to know whether somebody listens: peer_probe.h. */
-    if (link->request == NULL && link->in_len > 0) {
+    if (link->request == NULL) {
         transport_log_gated(link->transport, &link->transport->garbage,
                             "a connection to the peer port %s: %s", what, why);
     }
@@ -284,7 +283,10 @@ static void on_end(void *arg, int error)
     if (link->stage == LINK_CONNECT && link->target_next < link->targets.count) {
         link_drop_socket(link);
         connect_next(link);
-    } else if (link->stage == LINK_CONNECT) {
+    } else if (link->stage == LINK_CONNECT ||
+               (error == UV_EOF && link->stage == LINK_WAIT_HELLO && link->in_len == 0)) {
+        /* Who calls, says nothing and goes only wanted to know whether somebody is there:
+         * peer_probe.h. */
         link_fail(link, why);
     } else {
         on_handshake_error(link, "ended before the end of the handshake", why);
