@@ -145,14 +145,16 @@ void failover_connection_lost(struct failover *failover, uint64_t node_id)
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
+/* Two that stand at once split the votes, and wait for an election timeout: on a machine that is busy, a vote
+ * takes some time to be written. */
 static uint32_t slot_ms(const struct raft *raft)
 {
-    uint32_t half = raft->heartbeat_timeout / 2;
+    uint32_t ms = raft->heartbeat_timeout;
 
-    if (half < SLOT_MS_MIN) {
+    if (ms < SLOT_MS_MIN) {
         return SLOT_MS_MIN;
     }
-    return half < SLOT_MS_MAX ? half : SLOT_MS_MAX;
+    return ms < SLOT_MS_MAX ? ms : SLOT_MS_MAX;
 }
 
 void failover_init(struct failover *failover,

@@ -46,6 +46,7 @@ static void go_out(struct netlock *nl, struct scout *scout)
 {
     const struct client_address *address = &scout->server.addresses[0];
 
+    scout->conn.tls_context = nl->tls;
     if (scout->server.addresses_count == 0 ||
         client_conn_open(&scout->conn, (const struct sockaddr *)&address->storage,
                          address->len, scout->server.host) != 0)
@@ -88,7 +89,7 @@ static void listen_to(struct netlock *nl, struct scout *scout)
     int rv = client_conn_fill(&scout->conn);
 
     if (rv == -EAGAIN)
-        return;
+        rv = 0;
     while (rv == 0 && (rv = client_conn_next(&scout->conn, &answer)) == 1) {
         rv = 0;
         if (answer.type == WIRE_RESP_HELLO && answer.hello.leader &&
@@ -98,6 +99,8 @@ static void listen_to(struct netlock *nl, struct scout *scout)
         }
         scout->state = SCOUT_ANSWERED;
     }
+    if (rv == 0 && client_conn_unsent(&scout->conn))
+        rv = client_conn_flush(&scout->conn); /* what TLS has to say */
     if (rv != 0)
         come_back(nl, scout);
 }

@@ -472,7 +472,8 @@ static void poll_socket(struct netlock *nl)
 {
     struct epoll_event events[2 + SCOUTS_MAX];
     /* All that can happen is that something comes, and then reading is faster than asking first. */
-    if (nl->session.state == SESSION_READY && !nl->session.watch_out && !nl->scouts.out) {
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out &&
+        !nl->scouts.out) {
         receive(nl);
         return;
     }
