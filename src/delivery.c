@@ -3,6 +3,7 @@
  * request that waits for it, or of a hold, for the client's newest connection. */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <utlist.h>
@@ -201,6 +202,44 @@ static void on_request_answer(struct session *session,
     }
 }
 
+/* ---- what operators did ---- */
+
+static void audit_hold_broken(const struct server *server,
+                              const struct fsm_event *event,
+                              const struct replica_position *at)
+{
+    char lock[LOG_QUOTED_BYTES];
+    char client[LOG_QUOTED_BYTES];
+
+    log_audit(server->log, "hold-broken",
+              "lock=%s client=%s token=%" PRIu64 " index=%" PRIu64,
+              log_quote(lock, event->lock.data, event->lock.len),
+              log_quote(client, event->client.data, event->client.len), event->token,
+              at->index);
+}
+
+static void audit_break_done(const struct server *server,
+                             const struct fsm_event *event,
+                             const struct replica_position *at)
+{
+    char lock[LOG_QUOTED_BYTES];
+
+    log_audit(server->log, "break-done", "lock=%s holds=%u index=%" PRIu64,
+              log_quote(lock, event->lock.data, event->lock.len), event->holders_count,
+              at->index);
+}
+
+static void audit(const struct server *server,
+                  const struct fsm_event *event,
+                  const struct replica_position *at)
+{
+    if (event->type == FSM_EV_HOLD_ENDED && event->hold_end == FSM_HOLD_BROKEN) {
+        audit_hold_broken(server, event, at);
+    } else if (event->type == FSM_EV_FORCED) {
+        audit_break_done(server, event, at);
+    }
+}
+
 /* ---- answers and news ---- */
 
 static void on_answer(struct server *server,
@@ -320,6 +359,7 @@ void delivery_on_event(struct server *server,
     case FSM_EV_CHECKPOINT:
         break;
     }
+    audit(server, event, at);
     if (event->ref != 0) {
         deliver_answer(server, event, at);
     } else if (event->command == 0) {

@@ -38,6 +38,11 @@ void log_event(const struct log *log,
                const char *format,
                ...) __attribute__((format(printf, 5, 6)));
 
+/* An operator's action: component "audit", written at every level. Values that others
+ * choose go through log_quote(); whole client ids do belong here. */
+void log_audit(const struct log *log, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* A few lines per interval, then one that says how many were left out.
  * Zero-initialise. */
 struct log_limit {

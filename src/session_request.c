@@ -2,9 +2,22 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* ---- locks ---- */
+
+/* Asked and done are two lines: between them this node may lose its office, and the break may yet
+ * come about. */
+static void audit_break_asked(const struct session *session,
+                              const struct wire_request *request)
+{
+    char lock[LOG_QUOTED_BYTES];
+
+    log_audit(session->server->log, "break-asked", "peer=%s lock=%s token=%" PRIu64,
+              session->peer, log_quote(lock, request->lock.data, request->lock.len),
+              request->force_release.token);
+}
 
 static enum session_need handle_command(struct session *session,
                                         const struct wire_request *request)
@@ -30,6 +43,9 @@ static enum session_need handle_command(struct session *session,
     }
     if (session_propose(session, PENDING_REQUEST, request, &command, &need) == NULL) {
         return need;
+    }
+    if (request->type == WIRE_REQ_FORCE_RELEASE) {
+        audit_break_asked(session, request);
     }
     return SESSION_NEEDS_NOTHING;
 }

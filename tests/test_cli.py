@@ -756,6 +756,19 @@ class LyingNode:
 
 
 @test
+def a_break_is_in_the_audit_log_at_every_level():
+    with Cluster(nodes=1, build=BUILD, options={"log-level": "error"}) as cluster:
+        cluster.start()
+        expect(cluster.netlock("acquire", "--client-id", "victim", "--ttl", "1m", "a lock"), 0)
+        expect(cluster.netlock("break", "--yes", "a lock"), 0)
+        log = cluster.log_text(1)
+        for line in (r'audit break-asked peer=127\.0\.0\.1:\d+ lock="a lock" token=0',
+                     r'audit hold-broken lock="a lock" client="victim" token=1 index=\d+',
+                     r'audit break-done lock="a lock" holds=1 index=\d+'):
+            assert re.search(line, log), (line, log)
+
+
+@test
 def a_node_with_another_state_is_found_out():
     with Cluster(nodes=3, build=BUILD) as cluster:
         cluster.start()
