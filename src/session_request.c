@@ -2,22 +2,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 
 /* ---- locks ---- */
-
-/* Asked and done are two lines: between them this node may lose its office, and the break may yet
- * come about. */
-static void audit_break_asked(const struct session *session,
-                              const struct wire_request *request)
-{
-    char lock[LOG_QUOTED_BYTES];
-
-    log_audit(session->server->log, "break-asked", "peer=%s lock=%s token=%" PRIu64,
-              session->peer, log_quote(lock, request->lock.data, request->lock.len),
-              request->force_release.token);
-}
 
 static enum session_need handle_command(struct session *session,
                                         const struct wire_request *request)
@@ -45,7 +32,7 @@ static enum session_need handle_command(struct session *session,
         return need;
     }
     if (request->type == WIRE_REQ_FORCE_RELEASE) {
-        audit_break_asked(session, request);
+        session_audit_break(session, request);
     }
     return SESSION_NEEDS_NOTHING;
 }
@@ -155,6 +142,8 @@ static enum session_need handle_on_leader(struct session *session,
         return session_handle_attached_ids(session, request);
     case WIRE_REQ_BACKUP:
         return session_handle_backup(session, request);
+    case WIRE_REQ_CLIENT_KILL:
+        return session_handle_kill(session, request);
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:

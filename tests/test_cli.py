@@ -756,6 +756,39 @@ class LyingNode:
 
 
 @test
+def a_killed_client_loses_its_lock_and_run_its_command():
+    with Holder("killed") as holder:
+        client = status_of("killed")["holders"][0]["client_id"]
+        clients = json.loads(ONE.netlock("client", "list", "--json", client).stdout)
+        assert [c["client_id"] for c in clients] == [client], clients
+        assert clients[0]["holds_count"] == 1 and clients[0]["connected"], clients
+        expect(ONE.netlock("client", "kill", client), USAGE, err="--yes")
+        expect(ONE.netlock("client", "kill", "--yes", client), 0)
+        assert holder.process.wait(30) == LOST
+    expect(ONE.netlock("client", "kill", "--yes", "nobody"), CONFLICT, err="no such client")
+    expect(ONE.netlock("client"), USAGE, err="client list")
+
+
+@test
+def lists_go_on_after_a_name_and_show_only_queues():
+    with Holder("filter-a"), Holder("filter-b"), Holder("filter-c"):
+        waiter = ONE.spawn("run", "filter-b", "--", "true")
+        wait_queued("filter-b")
+
+        def names(*options):
+            run = ONE.netlock("list", "--json", *options, "filter-")
+            return [lock["name"] for lock in json.loads(run.stdout)]
+        assert names() == ["filter-a", "filter-b", "filter-c"]
+        assert names("--after", "filter-a") == ["filter-b", "filter-c"]
+        assert names("--after", "filter-a", "--max", "1") == ["filter-b"]
+        assert names("--waiting", "--max", "1") == ["filter-b"]
+    waiter.communicate(timeout=30)
+    clients = ONE.netlock("client", "list", "--max", "2").stdout.splitlines()
+    assert clients[0].split() == ["CLIENT", "HOLDS", "WAITS", "CONNECTED"], clients
+    assert 2 <= len(clients) <= 3, clients
+
+
+@test
 def a_break_is_in_the_audit_log_at_every_level():
     with Cluster(nodes=1, build=BUILD, options={"log-level": "error"}) as cluster:
         cluster.start()

@@ -60,7 +60,9 @@ netlock() { in_root netlock --servers "127.0.0.1:$port" --timeout 30s "$@"; }
 
 # As the unit does it.
 start() {
-    in_root setpriv --reuid=netlock --regid=netlock --init-groups netlockd --config /etc/netlock/netlock.conf \
+    # Not in_root: a function in the background is a shell of its own, and $! that shell.
+    chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        setpriv --reuid=netlock --regid=netlock --init-groups netlockd --config /etc/netlock/netlock.conf \
         --listen "127.0.0.1:$port" --peer-listen "127.0.0.1:$peer_port" >"$work/server.log" 2>&1 &
     server=$!
     tries=0
