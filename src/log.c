@@ -50,6 +50,11 @@ bool log_level_parse(const char *text, enum log_level *ret)
     return false;
 }
 
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
 /* ---- one line ---- */
 
 /* Length of the printable UTF-8 character at @at, 0 if there is none. C1 controls are not

@@ -30,6 +30,8 @@ void log_init(struct log *log, enum log_level level);
 /* "error", "warning", "info", "debug"; false for anything else. */
 bool log_level_parse(const char *text, enum log_level *ret);
 
+const char *log_level_name(enum log_level level);
+
 /* @format gives the `key=value` pairs; it may be empty. */
 void log_event(const struct log *log,
                enum log_level level,

@@ -116,6 +116,9 @@ class Cluster:
         self.stop(number)
         self.start_node(number)
 
+    def signal(self, number, which):
+        self._nodes[number].process.send_signal(which)
+
     def pause(self, number):
         self._nodes[number].process.send_signal(signal.SIGSTOP)
 

@@ -789,6 +789,23 @@ def lists_go_on_after_a_name_and_show_only_queues():
 
 
 @test
+def the_log_level_changes_while_a_node_runs():
+    with Cluster(nodes=1, build=BUILD) as cluster:
+        cluster.start()
+        said = []
+        for which, level in ((signal.SIGUSR1, "debug"), (signal.SIGUSR1, "debug"), (signal.SIGUSR2, "info"),
+                             (signal.SIGUSR2, "warning"), (signal.SIGUSR2, "error"), (signal.SIGUSR2, "error")):
+            cluster.signal(1, which)
+            said.append(level)
+            wait_until(lambda: re.findall(r"audit log-level level=(\w+)", cluster.log_text(1)) == said, 30,
+                       f"the level is {level}")
+            expect(cluster.netlock("run", "x", "--", "true"), 0)
+            if level == "debug":
+                wait_until(lambda: "debug server client-hello" in cluster.log_text(1), 30, "debug lines")
+        assert cluster.stop(1) == 0
+
+
+@test
 def a_break_is_in_the_audit_log_at_every_level():
     with Cluster(nodes=1, build=BUILD, options={"log-level": "error"}) as cluster:
         cluster.start()
