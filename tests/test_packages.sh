@@ -126,10 +126,17 @@ netlock status --json kept | grep -q '"client_id": "tester"' || fail "the upgrad
 stop
 
 echo "== remove and purge"
-in_root apt-get remove -y netlock-server netlock libnetlock0 libnetlock-dev >>"$work/apt.log" 2>&1 || fail "removal"
+in_root apt-get remove -y netlock-server netlock libnetlock0 libnetlock-dev >>"$work/apt.log" 2>&1 || {
+    tail -20 "$work/apt.log"
+    fail "removal"
+}
 [ -d "$root/var/lib/netlock/raft" ] || fail "the removal took the data"
 [ -e "$root/etc/netlock/netlock.conf" ] || fail "the removal took the configuration"
-in_root apt-get purge -y netlock-server netlock libnetlock0 libnetlock-dev >>"$work/apt.log" 2>&1 || fail "purge"
+# The other packages have nothing that a removal would leave.
+in_root dpkg --purge netlock-server >"$work/purge.log" 2>&1 || {
+    cat "$work/purge.log"
+    fail "purge"
+}
 [ ! -e "$root/var/lib/netlock" ] || fail "the purge left the data"
 [ ! -e "$root/etc/netlock" ] || fail "the purge left the configuration"
 left=$(find "$root/usr" "$root/lib" "$root/etc" -xdev -iname '*netlock*' 2>/dev/null || true)
