@@ -71,6 +71,7 @@ enum wire_request_type {
     WIRE_REQ_FORCE_RELEASE,
     WIRE_REQ_CLUSTER_STATUS,
     WIRE_REQ_BACKUP,
+    WIRE_REQ_CLIENT_KILL,
 };
 
 struct wire_request {
@@ -181,6 +182,7 @@ enum wire_response_type {
     WIRE_RESP_FORCE_RELEASE,
     WIRE_RESP_CLUSTER_STATUS,
     WIRE_RESP_BACKUP,
+    WIRE_RESP_CLIENT_KILL,
 };
 
 /* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
@@ -377,6 +379,9 @@ struct wire_response {
             uint64_t backup, offset, size, last_token;
             struct wire_str data;
         } backup;
+        struct {
+            bool found;
+        } client_kill;
     };
 };
 

@@ -294,6 +294,14 @@ static void read_backup(const ProtobufCMessage *base,
     ret->backup.offset = m->offset;
 }
 
+static void read_client_kill(const ProtobufCMessage *base,
+                             struct wire_request *ret,
+                             struct wire_refusal *refusal)
+{
+    const Gonetlock__ClientKillRequest *m = (const void *)base;
+    ret->client = read_needed_name(m->client_id, &client_texts, refusal);
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -337,6 +345,7 @@ static const struct kind kinds[] = {
          CLUSTER_STATUS,
          read_cluster_status),
     KIND("BackupRequest", backup_request, BACKUP, read_backup),
+    KIND("ClientKillRequest", client_kill_request, CLIENT_KILL, read_client_kill),
 };
 #undef KIND
 

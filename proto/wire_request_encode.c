@@ -167,6 +167,13 @@ static int put_backup(struct wire_buf *buf, const struct wire_request *request)
     return wire_put_message(buf, request->key, &m.base);
 }
 
+static int put_client_kill(struct wire_buf *buf, const struct wire_request *request)
+{
+    Gonetlock__ClientKillRequest m = GONETLOCK__CLIENT_KILL_REQUEST__INIT;
+    WIRE_SET_STR(m, client_id, request->client);
+    return wire_put_message(buf, request->key, &m.base);
+}
+
 int wire_encode_request(struct wire_buf *buf, const struct wire_request *request)
 {
     switch (request->type) {
@@ -204,6 +211,8 @@ int wire_encode_request(struct wire_buf *buf, const struct wire_request *request
         return put_cluster_status(buf, request);
     case WIRE_REQ_BACKUP:
         return put_backup(buf, request);
+    case WIRE_REQ_CLIENT_KILL:
+        return put_client_kill(buf, request);
     }
     assert(false && "a request type of this build");
     return -EINVAL;

@@ -467,6 +467,16 @@ static void read_backup(struct reading *reading,
     ret->backup.last_token = m->last_token;
 }
 
+static void read_client_kill(struct reading *reading,
+                             const ProtobufCMessage *base,
+                             struct wire_response *ret)
+{
+    const Gonetlock__ClientKillResponse *m = (const void *)base;
+    ret->client = read_name(reading, m->client_id);
+    ret->position = read_position(m->position);
+    ret->client_kill.found = m->found;
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -530,6 +540,7 @@ static const struct kind kinds[] = {
          read_cluster_status,
          true),
     KIND("BackupResponse", backup_response, BACKUP, read_backup, true),
+    KIND("ClientKillResponse", client_kill_response, CLIENT_KILL, read_client_kill, true),
 };
 #undef KIND
 

@@ -479,6 +479,16 @@ static int put_backup(struct wire_buf *buf, const struct wire_response *response
     return wire_put_message(buf, response->key, &m.base);
 }
 
+static int put_client_kill(struct wire_buf *buf, const struct wire_response *response)
+{
+    Gonetlock__LogPosition position;
+    Gonetlock__ClientKillResponse m = GONETLOCK__CLIENT_KILL_RESPONSE__INIT;
+    WIRE_SET_STR(m, client_id, response->client);
+    WIRE_SET_NONZERO(m, found, response->client_kill.found);
+    m.position = position_of(response, &position);
+    return wire_put_message(buf, response->key, &m.base);
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 static int put_response(struct wire_buf *buf,
@@ -528,6 +538,8 @@ static int put_response(struct wire_buf *buf,
         return put_cluster_status(buf, response, scratch);
     case WIRE_RESP_BACKUP:
         return put_backup(buf, response);
+    case WIRE_RESP_CLIENT_KILL:
+        return put_client_kill(buf, response);
     }
     assert(false && "a response type of this build");
     return -EINVAL;

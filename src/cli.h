@@ -186,7 +186,8 @@ void cli_say_queued(const struct cli *cli, const char *name, uint32_t position);
 extern const char cmd_run_help[], cmd_acquire_help[], cmd_refresh_help[],
     cmd_release_help[], cmd_status_help[], cmd_list_help[], cmd_check_help[],
     cmd_break_help[], cmd_backup_help[], cmd_cluster_help[], cmd_tls_help[],
-    cmd_bench_help[], cmd_access_token_help[];
+    cmd_bench_help[], cmd_access_token_help[], cmd_client_list_help[],
+    cmd_client_kill_help[];
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_acquire(struct cli *cli, int argc, char **argv);
 int cmd_refresh(struct cli *cli, int argc, char **argv);
@@ -197,6 +198,8 @@ int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_break(struct cli *cli, int argc, char **argv);
 int cmd_backup(struct cli *cli, int argc, char **argv);
 int cmd_bench(struct cli *cli, int argc, char **argv);
+int cmd_client_list(struct cli *cli, int argc, char **argv);
+int cmd_client_kill(struct cli *cli, int argc, char **argv);
 int cmd_cluster_status(struct cli *cli, int argc, char **argv);
 int cmd_access_token(struct cli *cli, int argc, char **argv);
 int cmd_tls_init(struct cli *cli, int argc, char **argv);

@@ -414,6 +414,8 @@ static void answered(struct netlock *nl,
     case OPERATION_LIST:
     case OPERATION_BREAK:
     case OPERATION_BACKUP:
+    case OPERATION_LIST_CLIENTS:
+    case OPERATION_KILL_CLIENT:
         query_answered(nl, operation, answer);
         break;
     case OPERATION_DETACH:

@@ -300,8 +300,14 @@ static void describe(const struct netlock *nl,
         ret->type = WIRE_REQ_CHECK_TOKEN;
         ret->check_token.token = operation->token;
         break;
+    case OPERATION_KILL_CLIENT:
+        ret->type = WIRE_REQ_CLIENT_KILL;
+        ret->client = operation->list.prefix;
+        break;
     case OPERATION_LIST:
-        ret->type = WIRE_REQ_LIST_LOCKS;
+    case OPERATION_LIST_CLIENTS:
+        ret->type = operation->kind == OPERATION_LIST ? WIRE_REQ_LIST_LOCKS
+                                                      : WIRE_REQ_LIST_CLIENTS;
         ret->list.prefix = operation->list.prefix;
         ret->list.after = operation->list.after;
         ret->list.max = operation->list.max;

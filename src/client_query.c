@@ -15,7 +15,7 @@ struct question {
     enum operation_kind kind;
     const char *name;
     uint64_t token;
-    struct wire_str prefix, after;
+    struct wire_str prefix, after; /* KILL_CLIENT: the prefix is its id */
     uint32_t max;
     uint64_t backup_id, backup_offset;
     operation_query_cb on_answer;
@@ -42,7 +42,8 @@ submit(struct netlock *nl, const struct question *question, struct client_waiter
         return -ENOMEM;
     }
     operation->token = question->token;
-    if (question->kind == OPERATION_LIST) {
+    if (question->kind == OPERATION_LIST || question->kind == OPERATION_LIST_CLIENTS ||
+        question->kind == OPERATION_KILL_CLIENT) {
         operation->list.prefix = question->prefix;
         operation->list.after = question->after;
         operation->list.max = question->max;
@@ -259,6 +260,82 @@ void netlock_lock_list_release(struct netlock_lock_list *list)
     }
     free(list->items);
     *list = (struct netlock_lock_list){0};
+}
+
+/* ---- clients ----------------------------------------------------------------------------------- */
+
+static void take_clients(struct operation *operation, const struct wire_response *answer)
+{
+    struct netlock_client_list *list = operation->query;
+    operation->rv = answer->type == WIRE_RESP_LIST_CLIENTS ? 0 : -NETLOCK_EPROTOCOL;
+    if (operation->rv != 0 || answer->list_clients.count == 0)
+        return;
+    list->items = calloc(answer->list_clients.count, sizeof(*list->items));
+    if (list->items == NULL) {
+        operation->rv = -ENOMEM;
+        return;
+    }
+    list->count = answer->list_clients.count;
+    list->more = answer->list_clients.more;
+    for (size_t i = 0; i < list->count && operation->rv == 0; i++) {
+        const struct wire_client_summary *summary = &answer->list_clients.clients[i];
+        list->items[i].holds_count = summary->holds_count;
+        list->items[i].waits_count = summary->waits_count;
+        list->items[i].connected = summary->connected;
+        operation->rv = copy_str(&list->items[i].client_id, summary->client);
+    }
+}
+
+int netlock_list_clients(struct netlock *nl,
+                         const char *prefix,
+                         const char *after,
+                         uint32_t max,
+                         struct netlock_client_list *ret)
+{
+    if (!text_valid(prefix) || !text_valid(after) || max > LIST_MAX)
+        return -EINVAL;
+    struct netlock_client_list list = {0};
+    int rv = ask(nl, &(struct question){.kind = OPERATION_LIST_CLIENTS,
+                                        .prefix = text_of(prefix),
+                                        .after = text_of(after),
+                                        .max = max != 0 ? max : LIST_DEFAULT,
+                                        .on_answer = take_clients,
+                                        .result = &list});
+    if (rv == 0)
+        *ret = list;
+    else
+        netlock_client_list_release(&list);
+    return rv;
+}
+
+void netlock_client_list_release(struct netlock_client_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i].client_id);
+    free(list->items);
+    *list = (struct netlock_client_list){0};
+}
+
+static void take_kill(struct operation *operation, const struct wire_response *answer)
+{
+    bool *found = operation->query;
+    operation->rv = answer->type == WIRE_RESP_CLIENT_KILL ? 0 : -NETLOCK_EPROTOCOL;
+    if (operation->rv == 0)
+        *found = answer->client_kill.found;
+}
+
+int netlock_kill_client(struct netlock *nl, const char *client_id, bool *ret_found)
+{
+    if (!name_valid(client_id))
+        return -EINVAL;
+    bool found = false;
+    int rv = ask(nl, &(struct question){.kind = OPERATION_KILL_CLIENT,
+                                        .prefix = text_of(client_id),
+                                        .on_answer = take_kill,
+                                        .result = &found});
+    if (rv == 0 && ret_found != NULL)
+        *ret_found = found;
+    return rv;
 }
 
 /* ---- break ------------------------------------------------------------------------------------- */

@@ -15,7 +15,9 @@ const char cmd_list_help[] =
     "List the locks that are held or waited for, in the order of their names, if their\n"
     "name starts with PREFIX.\n"
     "\n"
-    "      --max N    stop after N locks (all)\n"
+    "      --max N        stop after N locks (all)\n"
+    "      --after NAME   begin behind this name, to go on where a list ended\n"
+    "      --waiting      only locks that somebody waits for; --max counts these\n"
     "\n"
     "and the options of 'netlock --help'. The list is asked for in pages, each as new "
     "as\n"
@@ -32,7 +34,18 @@ const char cmd_list_help[] =
     "  netlock list cron.\n"
     "  netlock list --json | jq -r '.[] | select(.queue_length > 10) | .name'\n";
 
-enum { PAGE_MAX = 1000 };
+enum {
+    PAGE_MAX = 1000,
+    OPTION_AFTER = CLI_OPTION_OWN + 1,
+    OPTION_WAITING,
+};
+
+struct list_options {
+    const char *prefix;
+    const char *after; /* NULL: from the first */
+    uint64_t max;
+    bool waiting; /* only what somebody waits for */
+};
 
 /* Where the rows go: a table or an array. */
 struct sheet {
@@ -75,35 +88,49 @@ static void add_object(struct sheet *sheet, const struct netlock_lock_item *item
     json_close(json);
 }
 
-static void add_page(struct sheet *sheet, const struct netlock_lock_list *page)
+/* Of a page, what is asked for, and no more than @left. Returns how many that were. */
+static uint64_t add_page(struct sheet *sheet,
+                         const struct netlock_lock_list *page,
+                         const struct list_options *options,
+                         uint64_t left)
 {
-    for (size_t i = 0; i < page->count; i++) {
+    uint64_t added = 0;
+
+    for (size_t i = 0; i < page->count && added < left; i++) {
+        if (options->waiting && page->items[i].queue_length == 0) {
+            continue;
+        }
         if (sheet->cli->json) {
             add_object(sheet, &page->items[i]);
         } else {
             add_row(&sheet->table, &page->items[i]);
         }
+        added++;
     }
+    return added;
 }
 
-/* Ask for page after page until @max locks are on the sheet. */
+/* Ask for page after page until as many locks as are wanted are on the sheet. */
 static int
-add_pages(struct sheet *sheet, struct netlock *nl, const char *prefix, uint64_t max)
+add_pages(struct sheet *sheet, struct netlock *nl, const struct list_options *options)
 {
     char after[NETLOCK_NAME_BYTES_MAX + 1] = "";
+    uint64_t left = options->max;
     bool more = true;
 
-    while (more && max > 0) {
+    if (options->after != NULL) {
+        snprintf(after, sizeof after, "%s", options->after);
+    }
+    while (more && left > 0) {
         struct netlock_lock_list page;
-        uint32_t ask = max < PAGE_MAX ? (uint32_t)max : PAGE_MAX;
-        int rv =
-            netlock_list_locks(nl, prefix, *after == '\0' ? NULL : after, ask, &page);
+        uint32_t ask = left < PAGE_MAX && !options->waiting ? (uint32_t)left : PAGE_MAX;
+        int rv = netlock_list_locks(nl, options->prefix, *after == '\0' ? NULL : after,
+                                    ask, &page);
 
         if (rv != 0) {
             return rv;
         }
-        add_page(sheet, &page);
-        max -= page.count < max ? page.count : max;
+        left -= add_page(sheet, &page, options, left);
         more = page.more && page.count > 0;
         if (more) {
             snprintf(after, sizeof after, "%s", page.items[page.count - 1].name);
@@ -137,23 +164,40 @@ static void print_sheet(struct sheet *sheet)
     }
 }
 
-int cmd_list(struct cli *cli, int argc, char **argv)
+static void parse(struct list_options *options, struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"max", required_argument, NULL, CLI_OPTION_OWN}, CLI_LONG};
-    struct sheet sheet = {.cli = cli};
-    struct netlock *nl;
-    uint64_t max = UINT64_MAX;
-    char *json_text = NULL;
-    size_t json_bytes;
-    int rv;
+        {"max", required_argument, NULL, CLI_OPTION_OWN},
+        {"after", required_argument, NULL, OPTION_AFTER},
+        {"waiting", no_argument, NULL, OPTION_WAITING},
+        CLI_LONG};
+    int option;
 
-    while (cli_getopt(cli, argc, argv, CLI_SHORT, longs) != -1) {
-        max = cli_number(cli, "--max", optarg, 1, UINT64_MAX);
+    while ((option = cli_getopt(cli, argc, argv, CLI_SHORT, longs)) != -1) {
+        if (option == OPTION_AFTER) {
+            options->after = cli_lock_name(cli, optarg);
+        } else if (option == OPTION_WAITING) {
+            options->waiting = true;
+        } else {
+            options->max = cli_number(cli, "--max", optarg, 1, UINT64_MAX);
+        }
     }
     if (argc - optind > 1) {
         cli_usage(cli, "one prefix at a time");
     }
+    options->prefix = argv[optind];
+}
+
+int cmd_list(struct cli *cli, int argc, char **argv)
+{
+    struct list_options options = {.max = UINT64_MAX};
+    struct sheet sheet = {.cli = cli};
+    struct netlock *nl;
+    char *json_text = NULL;
+    size_t json_bytes;
+    int rv;
+
+    parse(&options, cli, argc, argv);
     rv = cli_open(cli, &nl);
     if (rv != 0) {
         return rv;
@@ -165,7 +209,7 @@ int cmd_list(struct cli *cli, int argc, char **argv)
         return cli_fail(cli, NULL, NULL, -ENOMEM);
     }
     open_sheet(&sheet);
-    rv = add_pages(&sheet, nl, argv[optind], max);
+    rv = add_pages(&sheet, nl, &options);
     if (rv == 0) {
         print_sheet(&sheet);
     } else {

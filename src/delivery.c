@@ -3,6 +3,7 @@
  * request that waits for it, or of a hold, for the client's newest connection. */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <utlist.h>
@@ -64,6 +65,7 @@ static void tell_attached(struct session *session,
     case PENDING_REQUEST:
     case PENDING_DETACH:
     case PENDING_BACKUP:
+    case PENDING_KILL:
         break;
     }
     abort(); /* not an attach */
@@ -201,6 +203,90 @@ static void on_request_answer(struct session *session,
     }
 }
 
+/* ---- what operators did ---- */
+
+/* Whoever acts for the client learns by the end of its connection that it must attach again, and
+ * then what it has lost. */
+static void close_connections_of(struct server *server,
+                                 struct fsm_str client,
+                                 const struct session *but)
+{
+    struct liveness_conn *live;
+
+    while ((live = liveness_newest(server->liveness, client)) != NULL) {
+        struct session *session = session_of_live(live);
+        if (session == but) {
+            session_finish(session, SESSION_GONE_AFTER_GRACE);
+        } else {
+            session_close(session, SESSION_GONE_AFTER_GRACE);
+        }
+    }
+}
+
+static void finish_kill(struct server *server,
+                        struct session *session,
+                        const struct pending *pending,
+                        const struct fsm_event *event,
+                        const struct replica_position *at)
+{
+    char client[LOG_QUOTED_BYTES];
+    struct wire_response response = {
+        .type = WIRE_RESP_CLIENT_KILL,
+        .key = answer_key(&pending->to),
+        .client = wire_str_of_fsm(event->client),
+        .position = {.index = at->index,
+                     .term = at->term,
+                     .cluster_time_ms = at->cluster_ms},
+        .client_kill = {.found = pending->found},
+    };
+
+    log_audit(server->log, "client-kill-done", "client=%s found=%s index=%" PRIu64,
+              log_quote(client, event->client.data, event->client.len),
+              pending->found ? "yes" : "no", at->index);
+    if (session != NULL) {
+        int rv = session_send(session, &response);
+        assert(rv == 0);
+        (void)rv;
+    }
+    close_connections_of(server, event->client, session);
+}
+
+static void audit_hold_broken(const struct server *server,
+                              const struct fsm_event *event,
+                              const struct replica_position *at)
+{
+    char lock[LOG_QUOTED_BYTES];
+    char client[LOG_QUOTED_BYTES];
+
+    log_audit(server->log, "hold-broken",
+              "lock=%s client=%s token=%" PRIu64 " index=%" PRIu64,
+              log_quote(lock, event->lock.data, event->lock.len),
+              log_quote(client, event->client.data, event->client.len), event->token,
+              at->index);
+}
+
+static void audit_break_done(const struct server *server,
+                             const struct fsm_event *event,
+                             const struct replica_position *at)
+{
+    char lock[LOG_QUOTED_BYTES];
+
+    log_audit(server->log, "break-done", "lock=%s holds=%u index=%" PRIu64,
+              log_quote(lock, event->lock.data, event->lock.len), event->holders_count,
+              at->index);
+}
+
+static void audit(const struct server *server,
+                  const struct fsm_event *event,
+                  const struct replica_position *at)
+{
+    if (event->type == FSM_EV_HOLD_ENDED && event->hold_end == FSM_HOLD_BROKEN) {
+        audit_hold_broken(server, event, at);
+    } else if (event->type == FSM_EV_FORCED) {
+        audit_break_done(server, event, at);
+    }
+}
+
 /* ---- answers and news ---- */
 
 static void on_answer(struct server *server,
@@ -230,6 +316,9 @@ static void on_answer(struct server *server,
         if (session != NULL) {
             session_begin_backup(session, pending, at);
         }
+        return;
+    case PENDING_KILL:
+        finish_kill(server, session, pending, event, at);
         return;
     }
 }
@@ -320,6 +409,7 @@ void delivery_on_event(struct server *server,
     case FSM_EV_CHECKPOINT:
         break;
     }
+    audit(server, event, at);
     if (event->ref != 0) {
         deliver_answer(server, event, at);
     } else if (event->command == 0) {

@@ -50,6 +50,11 @@ bool log_level_parse(const char *text, enum log_level *ret)
     return false;
 }
 
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
 /* ---- one line ---- */
 
 /* Length of the printable UTF-8 character at @at, 0 if there is none. C1 controls are not
@@ -124,25 +129,18 @@ static int put_head(const struct log *log,
                     component, event);
 }
 
-void log_event(const struct log *log,
-               enum log_level level,
-               const char *component,
-               const char *event,
-               const char *format,
-               ...)
+static void __attribute__((format(printf, 5, 0))) write_line(const struct log *log,
+                                                             enum log_level level,
+                                                             const char *component,
+                                                             const char *event,
+                                                             const char *format,
+                                                             va_list args)
 {
     char text[LINE_BYTES];
     char line[LINE_BYTES];
-    va_list args;
-
-    if (level > log->level) {
-        return;
-    }
     int head = put_head(log, level, component, event, line, LINE_BYTES / 2);
     size_t used = head < 0 ? 0 : (size_t)head;
-    va_start(args, format);
     int len = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
     if (len > 0) {
         size_t text_len = (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1;
         line[used++] = ' ';
@@ -153,6 +151,32 @@ void log_event(const struct log *log,
      * gone there is nobody to tell. */
     ssize_t written = write(log->fd, line, used);
     (void)written;
+}
+
+void log_event(const struct log *log,
+               enum log_level level,
+               const char *component,
+               const char *event,
+               const char *format,
+               ...)
+{
+    va_list args;
+
+    if (level > log->level) {
+        return;
+    }
+    va_start(args, format);
+    write_line(log, level, component, event, format, args);
+    va_end(args);
+}
+
+void log_audit(const struct log *log, const char *event, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    write_line(log, LOG_LEVEL_INFO, "audit", event, format, args);
+    va_end(args);
 }
 
 /* ---- values ---- */

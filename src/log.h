@@ -30,6 +30,8 @@ void log_init(struct log *log, enum log_level level);
 /* "error", "warning", "info", "debug"; false for anything else. */
 bool log_level_parse(const char *text, enum log_level *ret);
 
+const char *log_level_name(enum log_level level);
+
 /* @format gives the `key=value` pairs; it may be empty. */
 void log_event(const struct log *log,
                enum log_level level,
@@ -37,6 +39,11 @@ void log_event(const struct log *log,
                const char *event,
                const char *format,
                ...) __attribute__((format(printf, 5, 6)));
+
+/* An operator's action: component "audit", written at every level. Values that others
+ * choose go through log_quote(); whole client ids do belong here. */
+void log_audit(const struct log *log, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* A few lines per interval, then one that says how many were left out.
  * Zero-initialise. */

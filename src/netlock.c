@@ -18,6 +18,10 @@ static const struct cli_command commands[] = {
     {"break", "take a lock away from its holder", cmd_break_help, cmd_break},
     {"backup", "write a copy of the whole lock table to a file", cmd_backup_help,
      cmd_backup},
+    {"client list", "the clients that the cluster knows", cmd_client_list_help,
+     cmd_client_list},
+    {"client kill", "end a client as if its connections had gone", cmd_client_kill_help,
+     cmd_client_kill},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
     {"tls init", "make a certificate authority for a cluster", cmd_tls_help,
@@ -107,6 +111,9 @@ static int dispatch(struct cli *cli, int argc, char **argv)
             optind = 0; /* getopt starts anew, at argv[1] of what it is given */
             return commands[i].run(cli, argc - words + 1, argv + words - 1);
         }
+    }
+    if (argc == 1 && strcmp(argv[0], "client") == 0) {
+        cli_usage(cli, "client: which subcommand? 'client list', 'client kill'");
     }
     if (argc == 1 && strcmp(argv[0], "cluster") == 0) {
         cli_usage(cli, "cluster: which subcommand? 'cluster status'");

@@ -297,6 +297,31 @@ NETLOCK_API void netlock_lock_list_release(struct netlock_lock_list *list);
 NETLOCK_API int
 netlock_break(struct netlock *nl, const char *name, uint64_t token, uint32_t *ret_count);
 
+struct netlock_client_item {
+    char *client_id;
+    uint32_t holds_count, waits_count;
+    bool connected;
+};
+struct netlock_client_list {
+    struct netlock_client_item *items;
+    size_t count;
+    bool more;
+};
+/* Clients that the cluster knows, by id; as netlock_list_locks(). */
+NETLOCK_API int netlock_list_clients(struct netlock *nl,
+                                     const char *prefix,
+                                     const char *after,
+                                     uint32_t max,
+                                     struct netlock_client_list *ret);
+NETLOCK_API void netlock_client_list_release(struct netlock_client_list *list);
+
+/* Operators: end a client as if its last connection had been closed: its waits are cancelled, its
+ * NETLOCK_DROP_RELEASE holds freed. Then its connections are closed; the client attaches again and
+ * hears NETLOCK_LOST. What it has with NETLOCK_DROP_IGNORE stays. @ret_found (may be NULL): whether
+ * the cluster knew it. */
+NETLOCK_API int
+netlock_kill_client(struct netlock *nl, const char *client_id, bool *ret_found);
+
 struct netlock_backup {
     uint64_t index;      /* of the log, at which the copy was taken */
     uint64_t last_token; /* granted by then */

@@ -24,7 +24,7 @@ struct daemon {
     uv_loop_t loop;
     struct server *server;
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
-    uv_signal_t terminate, interrupt, hangup;
+    uv_signal_t terminate, interrupt, hangup, louder, quieter;
     int status;
 };
 
@@ -104,6 +104,8 @@ static void on_stopped(void *arg)
     uv_close((uv_handle_t *)&daemon->terminate, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
+    uv_close((uv_handle_t *)&daemon->louder, NULL);
+    uv_close((uv_handle_t *)&daemon->quieter, NULL);
 }
 
 static void on_stop_signal(uv_signal_t *signal, int number)
@@ -131,15 +133,35 @@ static void on_hangup(uv_signal_t *signal, int number)
     }
 }
 
+/* One level at a time, between error and debug. */
+static void on_log_level(uv_signal_t *signal, int number)
+{
+    struct daemon *daemon = signal->data;
+    enum log_level level = daemon->log.level;
+
+    if (number == SIGUSR1 && level < LOG_LEVEL_DEBUG) {
+        level++;
+    } else if (number == SIGUSR2 && level > LOG_LEVEL_ERROR) {
+        level--;
+    }
+    daemon->log.level = level;
+    log_audit(&daemon->log, "log-level", "level=%s", log_level_name(level));
+}
+
 static void start_signals(struct daemon *daemon)
 {
     uv_signal_init(&daemon->loop, &daemon->terminate);
     uv_signal_init(&daemon->loop, &daemon->interrupt);
     uv_signal_init(&daemon->loop, &daemon->hangup);
+    uv_signal_init(&daemon->loop, &daemon->louder);
+    uv_signal_init(&daemon->loop, &daemon->quieter);
     daemon->terminate.data = daemon->interrupt.data = daemon->hangup.data = daemon;
+    daemon->louder.data = daemon->quieter.data = daemon;
     uv_signal_start(&daemon->terminate, on_stop_signal, SIGTERM);
     uv_signal_start(&daemon->interrupt, on_stop_signal, SIGINT);
     uv_signal_start(&daemon->hangup, on_hangup, SIGHUP);
+    uv_signal_start(&daemon->louder, on_log_level, SIGUSR1);
+    uv_signal_start(&daemon->quieter, on_log_level, SIGUSR2);
     signal(SIGPIPE, SIG_IGN);
 }
 

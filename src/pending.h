@@ -38,6 +38,7 @@ enum pending_kind {
     PENDING_ATTACH_IMPLICIT, /* before the request of a client not attached here */
     PENDING_DETACH,
     PENDING_BACKUP, /* a checkpoint, after which the table is copied */
+    PENDING_KILL,   /* a detach, after which the client's connections are closed */
 };
 
 struct session;
@@ -49,6 +50,7 @@ struct pending {
     struct answer_to to;
     uint8_t secret[WIRE_SECRET_BYTES]; /* PENDING_CREATE, if has_secret */
     bool has_secret;
+    bool found; /* PENDING_KILL: there was such a client */
     uint64_t
         gone_at_ms; /* attaches of a connection that is gone: when the client is, too */
     uint64_t ref;

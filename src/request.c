@@ -171,6 +171,7 @@ int request_to_command(const struct wire_request *request,
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:
     case WIRE_REQ_BACKUP:
+    case WIRE_REQ_CLIENT_KILL:
         break;
     }
     *ret_refusal = (struct request_refusal){.error = WIRE_ERROR_UNKNOWN_TYPE,

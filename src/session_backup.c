@@ -101,7 +101,7 @@ void session_begin_backup(struct session *session,
         return;
     }
     take(server, at);
-    log_event(server->log, LOG_LEVEL_INFO, "server", "backup",
+    log_audit(server->log, "backup",
               "peer=%s index=%" PRIu64 " bytes=%zu last_token=%" PRIu64, session->peer,
               at->index, backup->len, backup->last_token);
     send_piece(session, 0, &response);

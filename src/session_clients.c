@@ -241,6 +241,33 @@ enum session_need session_handle_detach(struct session *session,
     return need;
 }
 
+/* In the log it is the end of the client's last connection; delivery closes what there is. */
+enum session_need session_handle_kill(struct session *session,
+                                      const struct wire_request *request)
+{
+    struct fsm_command command = {
+        .type = FSM_CMD_DETACH,
+        .client = fsm_str_of(request->client),
+        .detach = {.last = true},
+    };
+    enum session_need need = SESSION_NEEDS_NOTHING;
+    uint64_t epoch;
+    bool found = fsm_client_find(replica_table(server_replica(session->server)),
+                                 command.client, &command.detach.attach_seq, &epoch);
+    struct pending *pending =
+        session_propose(session, PENDING_KILL, request, &command, &need);
+
+    if (pending != NULL) {
+        char client[LOG_QUOTED_BYTES];
+        pending->found = found;
+        session->barrier = true;
+        log_audit(session->server->log, "client-kill-asked", "peer=%s client=%s",
+                  session->peer,
+                  log_quote(client, request->client.data, request->client.len));
+    }
+    return need;
+}
+
 enum session_need session_handle_default_id(struct session *session,
                                             const struct wire_request *request)
 {

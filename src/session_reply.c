@@ -148,6 +148,20 @@ enum session_need session_answer_not_leader(struct session *session,
     return session_answer(session, &response);
 }
 
+/* ---- audit ---- */
+
+/* Asked and done are two lines: between them this node may lose its office, and the break may yet
+ * come about. */
+void session_audit_break(const struct session *session,
+                         const struct wire_request *request)
+{
+    char lock[LOG_QUOTED_BYTES];
+
+    log_audit(session->server->log, "break-asked", "peer=%s lock=%s token=%llu",
+              session->peer, log_quote(lock, request->lock.data, request->lock.len),
+              (unsigned long long)request->force_release.token);
+}
+
 /* ---- proposing ---- */
 
 /* No room: a client that knows BUSY is told when nothing else is under way; the others

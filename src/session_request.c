@@ -32,6 +32,9 @@ static enum session_need handle_command(struct session *session,
     if (session_propose(session, PENDING_REQUEST, request, &command, &need) == NULL) {
         return need;
     }
+    if (request->type == WIRE_REQ_FORCE_RELEASE) {
+        session_audit_break(session, request);
+    }
     return SESSION_NEEDS_NOTHING;
 }
 
@@ -213,6 +216,8 @@ static enum session_need handle_on_leader(struct session *session,
         return session_handle_attached_ids(session, request);
     case WIRE_REQ_BACKUP:
         return session_handle_backup(session, request);
+    case WIRE_REQ_CLIENT_KILL:
+        return session_handle_kill(session, request);
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:

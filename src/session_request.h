@@ -45,6 +45,10 @@ enum session_need session_refuse_client(struct session *session,
                                         enum fsm_deny deny,
                                         const char *text);
 
+/* Log that the request, a forced release, was proposed. */
+void session_audit_break(const struct session *session,
+                         const struct wire_request *request);
+
 /* End the connection once the session is quiet. */
 enum session_need session_hang_up(struct session *session);
 
@@ -87,6 +91,8 @@ enum session_need session_handle_create(struct session *session,
                                         const struct wire_request *request);
 enum session_need session_handle_detach(struct session *session,
                                         const struct wire_request *request);
+enum session_need session_handle_kill(struct session *session,
+                                      const struct wire_request *request);
 enum session_need session_handle_default_id(struct session *session,
                                             const struct wire_request *request);
 enum session_need session_handle_attached_ids(struct session *session,

@@ -43,6 +43,7 @@ REQUESTS = {
     "FORCE_RELEASE": ('ForceReleaseRequest', 'lock_name: "n" token: 77'),
     "CLUSTER_STATUS": ('ClusterStatusRequest', 'checkpoint: true'),
     "BACKUP": ('BackupRequest', 'backup: 18446744073709551615 offset: 262144'),
+    "CLIENT_KILL": ('ClientKillRequest', 'client_id: "c"'),
 }
 
 RESPONSES = {
@@ -97,6 +98,7 @@ RESPONSES = {
         checkpoint_hash: 18446744073709551614 locks: 13 holds: 14 waits: 15 clients: 16 connections: 18
         uptime: 19 last_token: 20'''),
     "BACKUP": ('BackupResponse', f'backup: 3 offset: 4 size: 5 data: "NLBK" last_token: 6 {POSITION}'),
+    "CLIENT_KILL": ('ClientKillResponse', f'client_id: "c" found: true {POSITION}'),
 }
 
 

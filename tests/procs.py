@@ -148,6 +148,9 @@ class Cluster:
         """Let it read its certificates anew."""
         self._nodes[number].process.send_signal(signal.SIGHUP)
 
+    def signal(self, number, which):
+        self._nodes[number].process.send_signal(which)
+
     def pause(self, number):
         self._nodes[number].process.send_signal(signal.SIGSTOP)
 

@@ -37,23 +37,35 @@ def check(directory):
 
 
 def make_good():
-    """Two lives of a node: the first is stopped, the second killed."""
-    with Cluster(nodes=1, build=BUILD,
-                 options={"snapshot-threshold": 64, "snapshot-trailing": 40}) as one:
-        one.start()
+    """Three lives of a node: in the second one it takes its snapshot, and goes on; the third one is killed."""
+    with Cluster(nodes=1, build=BUILD, options={"snapshot-threshold": 64, "snapshot-trailing": 40}) as one:
         data = one.data(1)
-        for life in range(2):
-            if life:
-                one.start_node(1)
-                one.wait_serving()
-            # Ten at a time: a page of list is a command, too.
-            for _ in range(12):
+
+        def use(times):
+            for _ in range(times):
                 assert one.netlock("run", "job", "--", "true").returncode == 0
-            assert one.netlock("acquire", "--client-id", "c", "--ttl", "1h", f"kept-{life}").returncode == 0
-            if life:
-                one.kill9(1)
-            else:
-                one.stop(1)
+
+        def keep(name):
+            # Without a deadline, so that no ticks fill the log.
+            assert one.netlock("acquire", "--client-id", "c", "--ttl", "unlimited", name).returncode == 0
+
+        one.start()
+        use(3)
+        keep("kept-first")
+        one.stop(1)
+        one.start_node(1)
+        one.wait_serving()
+        for _ in range(60):
+            if glob.glob(os.path.join(data, "raft", "snapshot-*.meta")):
+                break
+            use(1)
+        use(2)
+        one.stop(1)
+        one.start_node(1)
+        one.wait_serving()
+        use(2)
+        keep("kept-last")
+        one.kill9(1)
         shutil.copytree(data, os.path.join(SCRATCH, "good"))
     return os.path.join(SCRATCH, "good")
 

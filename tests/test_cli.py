@@ -758,6 +758,69 @@ class LyingNode:
 
 
 @test
+def a_killed_client_loses_its_lock_and_run_its_command():
+    with Holder("killed") as holder:
+        client = status_of("killed")["holders"][0]["client_id"]
+        clients = json.loads(ONE.netlock("client", "list", "--json", client).stdout)
+        assert [c["client_id"] for c in clients] == [client], clients
+        assert clients[0]["holds_count"] == 1 and clients[0]["connected"], clients
+        expect(ONE.netlock("client", "kill", client), USAGE, err="--yes")
+        expect(ONE.netlock("client", "kill", "--yes", client), 0)
+        assert holder.process.wait(30) == LOST
+    expect(ONE.netlock("client", "kill", "--yes", "nobody"), CONFLICT, err="no such client")
+    expect(ONE.netlock("client"), USAGE, err="client list")
+
+
+@test
+def lists_go_on_after_a_name_and_show_only_queues():
+    with Holder("filter-a"), Holder("filter-b"), Holder("filter-c"):
+        waiter = ONE.spawn("run", "filter-b", "--", "true")
+        wait_queued("filter-b")
+
+        def names(*options):
+            run = ONE.netlock("list", "--json", *options, "filter-")
+            return [lock["name"] for lock in json.loads(run.stdout)]
+        assert names() == ["filter-a", "filter-b", "filter-c"]
+        assert names("--after", "filter-a") == ["filter-b", "filter-c"]
+        assert names("--after", "filter-a", "--max", "1") == ["filter-b"]
+        assert names("--waiting", "--max", "1") == ["filter-b"]
+    waiter.communicate(timeout=30)
+    clients = ONE.netlock("client", "list", "--max", "2").stdout.splitlines()
+    assert clients[0].split() == ["CLIENT", "HOLDS", "WAITS", "CONNECTED"], clients
+    assert 2 <= len(clients) <= 3, clients
+
+
+@test
+def the_log_level_changes_while_a_node_runs():
+    with Cluster(nodes=1, build=BUILD) as cluster:
+        cluster.start()
+        said = []
+        for which, level in ((signal.SIGUSR1, "debug"), (signal.SIGUSR1, "debug"), (signal.SIGUSR2, "info"),
+                             (signal.SIGUSR2, "warning"), (signal.SIGUSR2, "error"), (signal.SIGUSR2, "error")):
+            cluster.signal(1, which)
+            said.append(level)
+            wait_until(lambda: re.findall(r"audit log-level level=(\w+)", cluster.log_text(1)) == said, 30,
+                       f"the level is {level}")
+            expect(cluster.netlock("run", "x", "--", "true"), 0)
+            if level == "debug":
+                wait_until(lambda: "debug server client-hello" in cluster.log_text(1), 30, "debug lines")
+        assert cluster.stop(1) == 0
+
+
+@test
+def a_break_is_in_the_audit_log_at_every_level():
+    with Cluster(nodes=1, build=BUILD, options={"log-level": "error"}) as cluster:
+        cluster.start()
+        expect(cluster.netlock("acquire", "--client-id", "victim", "--ttl", "1m", "a lock"), 0)
+        expect(cluster.netlock("break", "--yes", "a lock"), 0)
+        log = cluster.log_text(1)
+        for line in (r'audit break-asked peer=127\.0\.0\.1:\d+ lock="a lock" token=0',
+                     r'audit hold-broken lock="a lock" client="victim" token=1 index=\d+',
+                     r'audit break-done lock="a lock" holds=1 index=\d+'):
+            assert re.search(line, log), (line, log)
+
+
+@test
 def a_node_with_another_state_is_found_out():
     with Cluster(nodes=3, build=BUILD) as cluster:
         cluster.start()

@@ -68,6 +68,18 @@ static void line_has_time_level_component_and_event(void **state)
     assert_string_equal(line + 24, " warning server thing a=1 b=\"x y\"\n");
 }
 
+static void an_operators_action_is_written_at_every_level(void **state)
+{
+    struct capture *capture = *state;
+
+    capture->log.level = LOG_LEVEL_ERROR;
+    log_event(&capture->log, LOG_LEVEL_INFO, "server", "thing", "a=%d", 1);
+    log_audit(&capture->log, "break-done", "lock=\"x\" holds=%d", 1);
+
+    assert_string_equal(written(capture) + 24,
+                        " info audit break-done lock=\"x\" holds=1\n");
+}
+
 static void journal_gets_a_priority_instead_of_the_time(void **state)
 {
     struct capture *capture = *state;
@@ -160,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(line_has_time_level_component_and_event),
+        TEST(an_operators_action_is_written_at_every_level),
         TEST(journal_gets_a_priority_instead_of_the_time),
         TEST(lines_above_the_level_are_not_written),
         TEST(nobody_can_forge_a_line),

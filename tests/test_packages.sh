@@ -38,7 +38,7 @@ packages=$work/tree/packages
 ls "$packages"
 
 echo "== a Debian of its own, from $mirror"
-timeout 1200 debootstrap --variant=minbase --include=adduser,init-system-helpers,ca-certificates \
+timeout 1200 debootstrap --variant=minbase --include=adduser,init-system-helpers \
     "$codename" "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
     tail -3 "$work/debootstrap.log"
     skip "debootstrap did not succeed"
@@ -60,7 +60,9 @@ netlock() { in_root netlock --servers "127.0.0.1:$port" --timeout 30s "$@"; }
 
 # As the unit does it.
 start() {
-    in_root setpriv --reuid=netlock --regid=netlock --init-groups netlockd --config /etc/netlock/netlock.conf \
+    # Not in_root: a function in the background is a shell of its own, and $! that shell.
+    chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        setpriv --reuid=netlock --regid=netlock --init-groups netlockd --config /etc/netlock/netlock.conf \
         --listen "127.0.0.1:$port" --peer-listen "127.0.0.1:$peer_port" >"$work/server.log" 2>&1 &
     server=$!
     tries=0
@@ -124,12 +126,19 @@ netlock status --json kept | grep -q '"client_id": "tester"' || fail "the upgrad
 stop
 
 echo "== remove and purge"
-in_root apt-get remove -y netlock-server netlock libnetlock0 libnetlock-dev >>"$work/apt.log" 2>&1 || fail "removal"
+in_root apt-get remove -y netlock-server netlock libnetlock0 libnetlock-dev >>"$work/apt.log" 2>&1 || {
+    tail -20 "$work/apt.log"
+    fail "removal"
+}
 [ -d "$root/var/lib/netlock/raft" ] || fail "the removal took the data"
 [ -e "$root/etc/netlock/netlock.conf" ] || fail "the removal took the configuration"
-in_root apt-get purge -y netlock-server netlock libnetlock0 libnetlock-dev >>"$work/apt.log" 2>&1 || fail "purge"
+# The other packages have nothing that a removal would leave.
+in_root dpkg --purge netlock-server >"$work/purge.log" 2>&1 || {
+    cat "$work/purge.log"
+    fail "purge"
+}
 [ ! -e "$root/var/lib/netlock" ] || fail "the purge left the data"
 [ ! -e "$root/etc/netlock" ] || fail "the purge left the configuration"
-left=$(find "$root/usr" "$root/lib" "$root/etc" -xdev -iname '*netlock*' 2>/dev/null || true)
+left=$(find "$root/usr" "$root/lib" "$root/etc" -xdev -name '*netlock*' 2>/dev/null || true)
 [ -z "$left" ] || fail "left after the purge: $left"
 echo "ok"

@@ -133,6 +133,28 @@ def a_backup_under_load_becomes_a_cluster_that_repeats_no_token():
 
 
 @test
+def a_client_that_outlives_the_disaster_keeps_its_lock():
+    with Cluster(nodes=1, build=BUILD, name="old") as old, Cluster(nodes=1, build=BUILD, name="new") as new:
+        old.start()
+        holder = old.spawn("--servers", old.servers + "," + new.servers, "run", "--ttl", "10m", "job", "--",
+                           "sh", "-c", "echo $NETLOCK_TOKEN; cat")
+        token = int(holder.stdout.readline())
+        file, _ = backup(old, "outlived")
+        old.kill9(1)
+        restore(new, file, (1,))
+        new.start()
+
+        def attached():
+            run = expect(new.netlock("status", "--json", "job"), 0)
+            holders = json.loads(run.stdout)["holders"]
+            return holders and holders[0]["connected"] and holders[0]["token"] == token
+        wait_until(attached, 60, "the client attaches to the restored cluster")
+        holder.stdin.close()
+        assert holder.wait(60) == 0, holder.stderr.read()
+        assert holder_of(new, "job") is None
+
+
+@test
 def a_node_restored_with_other_tokens_stops():
     with Cluster(nodes=3, build=BUILD, name="a") as old:
         old.start()

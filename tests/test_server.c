@@ -539,6 +539,68 @@ static void forced_release_tells_holder_and_operator(void **state)
     peer_close(&operator);
 }
 
+static void killed_client_loses_its_connections_and_what_they_kept(void **state)
+{
+    struct peer victim;
+    struct peer waiter;
+    struct peer operator;
+    struct wire_request ignore = {
+        .type = WIRE_REQ_LOCK,
+        .client = str("victim"),
+        .lock = str("kept"),
+        .lock_ = {.limit = 1, .drop = WIRE_DROP_IGNORE, .lock_timeout_ms = 60000}};
+    struct wire_request wait = {.type = WIRE_REQ_LOCK,
+                                .lock = str("a"),
+                                .lock_ = {.limit = 1, .mode = WIRE_WAIT}};
+    struct wire_request kill = {.type = WIRE_REQ_CLIENT_KILL, .client = str("victim")};
+
+    peer_open(&victim, *state);
+    peer_open(&waiter, *state);
+    peer_open(&operator, * state);
+    peer_hello(&victim, 60000);
+    peer_hello(&waiter, 0);
+    peer_hello(&operator, 0);
+    send_lock(&victim, "", "victim", "a");
+    peer_expect(&victim, WIRE_RESP_GRANTED);
+    peer_send(&victim, &ignore);
+    peer_expect(&victim, WIRE_RESP_GRANTED);
+    peer_send(&waiter, &wait);
+    peer_expect(&waiter, WIRE_RESP_WAIT);
+
+    peer_send(&operator, & kill);
+
+    struct wire_response killed = peer_expect(&operator, WIRE_RESP_CLIENT_KILL);
+    assert_true(killed.client_kill.found);
+    assert_str(killed.client, "victim");
+    peer_expect_end(&victim);
+    peer_expect(&waiter, WIRE_RESP_GRANTED);
+    send_request(&operator, WIRE_REQ_STATUS, "", "", "kept");
+    assert_int_equal(peer_expect(&operator, WIRE_RESP_STATUS).status.state,
+                     WIRE_HELD_BY_OTHER_CLIENT);
+    kill.client = str("nobody");
+    peer_send(&operator, & kill);
+    assert_false(peer_expect(&operator, WIRE_RESP_CLIENT_KILL).client_kill.found);
+    peer_close(&operator);
+    peer_close(&waiter);
+    peer_close(&victim);
+}
+
+static void who_kills_itself_is_answered_first(void **state)
+{
+    struct peer peer;
+    struct wire_request kill = {.type = WIRE_REQ_CLIENT_KILL, .client = str("me")};
+
+    peer_open(&peer, *state);
+    peer_hello(&peer, 0);
+    send_lock(&peer, "", "me", "a");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    peer_send(&peer, &kill);
+
+    assert_true(peer_expect(&peer, WIRE_RESP_CLIENT_KILL).client_kill.found);
+    peer_expect_end(&peer);
+    peer_close(&peer);
+}
+
 static void lists_show_locks_and_clients_page_by_page(void **state)
 {
     struct peer peer;
@@ -681,6 +743,8 @@ int main(void)
         TEST(half_closed_peer_gets_its_answers),
         TEST(tokens_are_checked),
         TEST(forced_release_tells_holder_and_operator),
+        TEST(killed_client_loses_its_connections_and_what_they_kept),
+        TEST(who_kills_itself_is_answered_first),
         TEST(lists_show_locks_and_clients_page_by_page),
         TEST(page_that_does_not_fit_a_frame_is_cut),
         TEST(status_of_the_node_counts_and_hashes),

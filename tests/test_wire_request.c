@@ -80,6 +80,7 @@ static const struct {
      {.type = WIRE_REQ_CLUSTER_STATUS, .cluster_status = {.checkpoint = true}}},
     {golden_request_backup,
      {.type = WIRE_REQ_BACKUP, .backup = {.backup = UINT64_MAX, .offset = 262144}}},
+    {golden_request_client_kill, {.type = WIRE_REQ_CLIENT_KILL, .client = {"c", 1}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

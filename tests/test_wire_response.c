@@ -328,6 +328,13 @@ static const struct {
       POSITION,
       .backup =
           {.backup = 3, .offset = 4, .size = 5, .last_token = 6, .data = STR("NLBK")}}},
+    {golden_response_client_kill,
+     NULL,
+     {.type = WIRE_RESP_CLIENT_KILL,
+      .key = STR("k"),
+      .client = STR("c"),
+      POSITION,
+      .client_kill = {.found = true}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

@@ -160,6 +160,9 @@ void sim_transcript_response(const char *who, const struct wire_response *respon
     case WIRE_RESP_CLUSTER_STATUS:
         sim_transcript_line("%s cluster status", who);
         return;
+    case WIRE_RESP_CLIENT_KILL:
+        sim_transcript_line("%s killed %s", who, client);
+        return;
     case WIRE_RESP_BACKUP:
         sim_transcript_line("%s backup: %" PRIu64 " bytes", who, response->backup.size);
         return;
