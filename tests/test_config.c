@@ -332,6 +332,12 @@ static void listening_beyond_loopback_must_be_meant(void **state)
     assert_flags_refused(LOAD("--peer-listen", "[::]:7671"), "insecure-listen");
     assert_flags_refused(LOAD("--listen", "myhost:7670"), "insecure-listen");
     assert_int_equal(LOAD("--listen", "0.0.0.0:7670", "--insecure-listen", "yes").rv, 0);
+    assert_flags_refused(LOAD("--tls-cert", "c", "--tls-key", "k"), "tls-ca: missing");
+    assert_flags_refused(LOAD("--tls-ca", "a", "--tls-cert", "c"), "tls-key: missing");
+    assert_int_equal(LOAD("--listen", "0.0.0.0:7670", "--tls-ca", "a", "--tls-cert", "c",
+                          "--tls-key", "k")
+                         .rv,
+                     0);
     assert_int_equal(LOAD("--listen", "127.9.9.9:1").rv, 0);
     assert_int_equal(LOAD("--listen", "[::1]:1").rv, 0);
     assert_int_equal(LOAD("--listen", "localhost:1").rv, 0);
