@@ -112,7 +112,9 @@ void session_fail(struct netlock *nl, int rv)
         client_conn_close(&session->conn);
     session->state = SESSION_DOWN;
     session->retry_at_ms = nl->now_ms;
-    session->failure = rv;
+    /* A stranger that closed before we had read, or was not there this time, is a stranger still. */
+    if (rv != -NETLOCK_EUNREACHABLE || session->greeted)
+        session->failure = rv;
     nl->evidence.has_pair = false;
     if (!was_ready)
         return;
@@ -159,7 +161,6 @@ static void connect_next(struct netlock *nl)
 {
     struct session *session = &nl->session;
     while (session->state == SESSION_DOWN && next_server(nl)) {
-        session->failure = -NETLOCK_EUNREACHABLE;
         if (session->next_address >= session->server.addresses_count)
             continue;
         const struct client_address *address =
