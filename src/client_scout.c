@@ -9,7 +9,7 @@
 enum {
     LATE_MS = 200, /* an answer after it is late */
     INTERVAL_MIN_MS = 8,
-    INTERVAL_MAX_MS = 100,
+    INTERVAL_MAX_MS = 1000, /* a node that begins to serve says so by itself */
 };
 
 void client_scouts_init(struct netlock *nl)
@@ -159,7 +159,7 @@ static void ask_all(struct netlock *nl)
     }
     scouts->first += servers > SCOUTS_MAX;
     scouts->ask_at_ms = nl->now_ms + client_jitter(nl, scouts->interval_ms);
-    scouts->interval_ms += scouts->interval_ms / 2;
+    scouts->interval_ms *= 2;
     if (scouts->interval_ms > INTERVAL_MAX_MS)
         scouts->interval_ms = INTERVAL_MAX_MS;
 }

@@ -130,7 +130,9 @@ void session_fail(struct netlock *nl, int rv)
         client_conn_close(&session->conn);
     session->state = SESSION_DOWN;
     session->retry_at_ms = nl->now_ms;
-    session->failure = rv;
+    /* A stranger that closed before we had read, or was not there this time, is a stranger still. */
+    if (rv != -NETLOCK_EUNREACHABLE || session->greeted)
+        session->failure = rv;
     nl->evidence.has_pair = false;
     if (!was_ready)
         return;
@@ -178,17 +180,13 @@ static void connect_next(struct netlock *nl)
 {
     struct session *session = &nl->session;
     while (session->state == SESSION_DOWN && next_server(nl)) {
-        if (session->next_address >= session->server.addresses_count) {
-            session->failure = -NETLOCK_EUNREACHABLE;
+        if (session->next_address >= session->server.addresses_count)
             continue;
-        }
         const struct client_address *address =
             &session->server.addresses[session->next_address++];
         if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
-                             address->len, session->server.host) != 0) {
-            session->failure = -NETLOCK_EUNREACHABLE;
+                             address->len, session->server.host) != 0)
             continue;
-        }
         session->state = SESSION_CONNECTING;
         session->greeted = false;
         session->phase_end_ms = nl->now_ms + CLIENT_CONNECT_MS;

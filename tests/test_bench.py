@@ -150,7 +150,7 @@ def what_is_no_netlock_server_gives_76():
                 stranger, _ = listener.accept()
             except OSError:
                 return
-            stranger.recv(100)
+            stranger.recv(65536)
             stranger.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             stranger.close()
 
@@ -158,7 +158,7 @@ def what_is_no_netlock_server_gives_76():
     threading.Thread(target=speak, args=(listener,), daemon=True).start()
     address = "%s:%d" % listener.getsockname()
     for words in (["bench"], ["status", "x"]):
-        run = ONE.netlock("--servers", address, "--timeout", "1s", *words)
+        run = ONE.netlock("--servers", address, "--timeout", "3s", *words)
         assert run.returncode == PROTOCOL, (words, run.returncode, run.stderr)
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()

@@ -299,7 +299,7 @@ static void another_kind_of_server_is_a_protocol_error(void **state)
     assert_int_equal(pthread_create(&thread, NULL, answer_as_web_server, &listener), 0);
 
     struct netlock *nl;
-    struct netlock_options options = {.servers = text, .connect_timeout_ms = 300};
+    struct netlock_options options = {.servers = text, .connect_timeout_ms = 2000};
     assert_int_equal(netlock_open(&nl, &options), -NETLOCK_EPROTOCOL);
 
     shutdown(listener, SHUT_RDWR);
