@@ -43,6 +43,7 @@ enum {
     CLIENT_ANSWER_MAX_MS = 5000, /* the shortest lease, within these */
     CLIENT_BACKOFF_MIN_MS = 20,
     CLIENT_BACKOFF_MAX_MS = 500,
+    CLIENT_BACKOFF_SCOUTED_MS = 2000, /* while scouts wait for the next leader */
     CLIENT_BACKOFF_PART = 4, /* of the time without a leader */
     CLIENT_CLOSE_MS = 1000,
     CLIENT_MARGIN_MS = 5, /* of every lease, beside the drift: rounding of two clocks */

@@ -153,7 +153,8 @@ static void ask_all(struct netlock *nl)
                 *client_servers_at(&nl->session.servers, (scouts->first + i) % servers);
             if (!is_known(nl, &scout->server))
                 go_out(nl, scout);
-        } else if (scout->state == SCOUT_ANSWERED) {
+        } else if (scout->state == SCOUT_ANSWERED &&
+                   scouts->interval_ms == INTERVAL_MAX_MS) {
             ask(nl, scout);
         }
     }

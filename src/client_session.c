@@ -84,6 +84,8 @@ uint64_t client_jitter(struct netlock *nl, uint64_t ms)
  * late by a quarter of the time that its election took, and a cluster that stays down is not troubled. */
 static uint64_t backoff_max_ms(const struct netlock *nl)
 {
+    if (nl->scouts.out)
+        return CLIENT_BACKOFF_SCOUTED_MS;
     uint64_t max_ms = (nl->now_ms - nl->session.trouble_since_ms) / CLIENT_BACKOFF_PART;
     if (max_ms < CLIENT_BACKOFF_MIN_MS)
         return CLIENT_BACKOFF_MIN_MS;
