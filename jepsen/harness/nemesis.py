@@ -49,8 +49,8 @@ class World:
 
 
 class Nemesis(threading.Thread):
-    name_ = None
     interval = 3.0
+    settings = {}   # keys for the servers' configuration
 
     def __init__(self, world):
         super().__init__(daemon=True)
