@@ -33,6 +33,8 @@ class SearchInput:
         if self._open.get(op.l, {}).pop(op.i, None) is None:
             return
         kind = _KINDS.get(line.get("why") or line["r"])
+        if kind == "none" and op.tok:
+            kind = None  # it speaks of one hold, and the search knows no tokens
         calls = self.calls.setdefault(op.l, [])
         if kind is not None:
             calls.append(Call(op.inv, t, op.c, kind))
