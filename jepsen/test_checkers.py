@@ -332,6 +332,16 @@ class Ends(unittest.TestCase):
         h.attach("a", 6500)
         self.assertEqual(h.found(), [])
 
+    def test_a_claim_that_a_release_has_overtaken(self):
+        h = two_clients()
+        h.lock("a", 10, 20, 1)
+        call = h.call(30, "release", "a", tok=1)
+        h.attach("a", 40, have=[["l", 1]], sent=25)
+        h.lock("b", 32, 45, 2, queued=33)
+        h.attach("a", 50)
+        h.ok(60, call, "not-held", tok=0, u=1)
+        self.assertEqual(h.found(), [])
+
     def test_an_answer_never_comes(self):
         h = two_clients()
         h.call(5000, "release", "a", tok=0)

@@ -58,7 +58,9 @@ class Client:
                                    down=int(downgrade))
 
     async def release(self, lock, token=0, patience=30.0):
-        self.holds.pop(lock, None)
+        hold = self.holds.get(lock)
+        if hold is not None and token in (0, hold.token):
+            del self.holds[lock]
         return await self._operate("release", "LockReleaseRequest",
                                    {"client_id": self.id, "lock_name": lock, **_token(token)}, lock, patience,
                                    tok=token)

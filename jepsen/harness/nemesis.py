@@ -49,8 +49,8 @@ class World:
 
 
 class Nemesis(threading.Thread):
-    name_ = None
     interval = 3.0
+    settings = {}   # keys for the servers' configuration
 
     def __init__(self, world):
         super().__init__(daemon=True)
@@ -259,12 +259,21 @@ class Pause(Nemesis):
                                          else max(1, (len(self.nodes) - 1) // 2))
         for node in victims:
             cluster.pause(node)
-        time.sleep(0.01)
-        stopped = [n for n in victims if cluster.state(n) == "T"]
+        stopped = self._stopped(victims)
         self._pause(ELECTION * 0.5 * 20 ** self.random.random())
         for node in victims:
             cluster.resume(node)
         return "stopped " + ", ".join(f"n{n}" for n in stopped) if stopped == victims else None
+
+
+    def _stopped(self, victims):
+        """Those that stand still: a process that waits for its disk stops after that."""
+        end = time.monotonic() + 2.0
+        while True:
+            stopped = [n for n in victims if self.world.cluster.state(n) == "T"]
+            if stopped == victims or time.monotonic() > end:
+                return stopped
+            time.sleep(0.01)
 
 
 @nemesis

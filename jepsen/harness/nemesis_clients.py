@@ -37,7 +37,7 @@ class Clients(Nemesis):
         pid = self.world.workers.processes[victim][0].pid
         seconds = 0.5 * 20 ** self.random.random()
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(0.02)
+        time.sleep(0.2)
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             state = file.read().rsplit(")", 1)[1].split()[0]
         self._pause(seconds)

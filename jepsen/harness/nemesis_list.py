@@ -1,8 +1,8 @@
 """All nemeses by name."""
 
-from . import nemesis_clients, nemesis_root
+from . import nemesis_clients, nemesis_more, nemesis_root
 from .nemesis import NEMESES
 
-NEEDS_ROOT = ("packets", "power", "disk", "clock", "rate")
+NEEDS_ROOT = ("packets", "power", "disk", "clock", "rate", "half-open")
 
-__all__ = ["NEMESES", "NEEDS_ROOT", "nemesis_clients", "nemesis_root"]
+__all__ = ["NEMESES", "NEEDS_ROOT", "nemesis_clients", "nemesis_more", "nemesis_root"]

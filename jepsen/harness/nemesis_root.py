@@ -42,7 +42,7 @@ class Power(Nemesis):
     """The power of one machine, a minority, or all of them at once is cut: what was not on disk is lost."""
     name = "power"
     kinds = ("one", "minority", "all", "all")
-    interval = 2.0
+    interval = 0.5
 
     def choose(self):
         return self.random.choice(self.kinds)

@@ -36,6 +36,12 @@ def _last_index(path):
     return last
 
 
+def _first_index(path):
+    """Of its snapshot; 0: it has the whole log."""
+    with open(path, encoding="utf-8") as file:
+        return json.loads(file.readline()).get("snapshot", 0)
+
+
 def equal_logs(paths, until):
     """P14: what two nodes have at one index is the same entry, up to @until, which is committed."""
     seen, found = {}, []
@@ -63,8 +69,10 @@ def replay(directory, answers, end):
     answers = sorted(answers)
     until = answers[-1][0] if answers else 0
     found = equal_logs(paths, until)
-    name, path = max(paths.items(), key=lambda item: _last_index(item[1]))
-    if _last_index(path) < until:
+    whole = {name: path for name, path in paths.items() if _last_index(path) >= until}
+    name, path = min(whole.items(), key=lambda item: _first_index(item[1])) if whole else \
+        max(paths.items(), key=lambda item: _last_index(item[1]))
+    if not whole:
         return found + [Violation("P15", end, f"an answer was decided at index {until}; the longest log, that of "
                                               f"{name}, ends at {_last_index(path)}")], [], None
     checked, more, model, notes = _compare(path, answers, until, end)

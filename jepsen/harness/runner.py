@@ -122,8 +122,10 @@ class Run:
     def execute(self):
         where, reach = self.build_network()
         workload = workload_list.WORKLOADS[self.options.workload]
-        settings = {"log-level": "info", "snapshot-threshold": 10000000, **workload.options,
-                    **dict(pair.split("=", 1) for pair in self.options.set)}
+        settings = {"log-level": "info", "snapshot-threshold": 10000000, **workload.options}
+        for name in self.options.nemesis.split(","):
+            settings.update(NEMESES[name].settings if name != "none" else {})
+        settings = {**settings, **dict(pair.split("=", 1) for pair in self.options.set)}
         self.cluster = Cluster(self.build, self.path("nodes"), where, reach, settings)
         self.control = Recorder(self.path("history", "control.jsonl"), "control")
         self.control.write("phase", name="start")

@@ -6,6 +6,7 @@ has released without a token and was answered."""
 
 from array import array
 
+from .search_input import SearchInput
 from .sure import FAR, IGNORE, SureIntervals
 from .violation import Violation
 
@@ -21,6 +22,7 @@ class Story:
     def __init__(self, rho_ppm=1000):
         self.rho = 1000000 - rho_ppm
         self.intervals = SureIntervals(rho_ppm)
+        self.search = SearchInput()
         self.violations = []
         self.ops = {}            # open: number -> Op
         self.groups = {}         # (client, lock) -> [open lock requests, first begun, tokens before it]
@@ -79,6 +81,7 @@ class Story:
         hold = self.intervals.holds.get((op.c, op.l))
         op.had = hold.tok if hold else 0
         self.ops[op.i] = op
+        self.search.begin(op)
         if op.op in ("lock", "try"):
             self._begin_group(op, t)
             self._add_thing(op)
@@ -86,6 +89,7 @@ class Story:
             return
         if op.op == "release" and op.tok in (0, hold.tok):
             self.intervals.close(hold, t)
+            hold.released = t
         elif op.op in ("lock", "try", "refresh") and op.h and op.h < hold.h:
             hold.cap = min(hold.cap, t + op.h * self.rho)
         if line.get("down"):
@@ -114,6 +118,7 @@ class Story:
         self.latencies.append(t - op.inv)
         self.intervals.touch(op.c, line["s"], t)
         self._see_answer(op, line, t)
+        self.search.end(op, line, t, self._has_expired(op.l, t))
         if op.op in ("lock", "try"):
             self._leave_try(op)
             if line["r"] == "granted":
@@ -130,6 +135,7 @@ class Story:
     def _fail(self, t, line):
         op = self.ops.pop(line["i"])
         self.counts["fail"] += 1
+        self.search.unknown(op)
         if op.op in ("lock", "try"):
             self._leave_try(op)
             self._remove_thing(op.c, op.l)
@@ -140,6 +146,7 @@ class Story:
         op = self.ops.pop(line["i"])
         self.counts["info"] += 1
         self._leave_try(op)
+        self.search.unknown(op)
         self.unsure.setdefault(op.l, []).append(op.inv)
         if op.op in ("lock", "try"):
             op.first[0] -= 1
@@ -197,7 +204,8 @@ class Story:
 
     def _was_entitled(self, hold, op):
         """Nothing but this release can have ended it."""
-        return hold.d == IGNORE and op.inv + 0 < self.intervals.bound(hold) - 1000 * MS \
+        hold.released = FAR
+        return hold.d == IGNORE and not hold.library and op.inv < self.intervals.bound(hold) - 1000 * MS \
             and not any(o.op == "release" and o.c == op.c and o.l == op.l for o in self.ops.values())
 
     def _refresh_ok(self, op, line, t):
@@ -341,7 +349,15 @@ class Story:
             self.intervals.touch(client, line["s"], t)
 
     def _close(self, t, line):
+        for client in self.intervals.sessions.get(line["g"], ()):
+            for lock in self.intervals.of_client.get(client, ()):
+                self.search.close(lock)
         self.intervals.let_go(line["g"], t)
+
+    def _has_expired(self, lock, t):
+        """Whether a hold of the lock may have ended by itself, by what its client knows."""
+        holds = (self.intervals.holds.get((client, lock)) for client in self.things.get(lock, ()))
+        return any(h is not None and t >= self.intervals.expiry(h) for h in holds)
 
     def _lost(self, t, line):
         hold = self.intervals.holds.get((line["c"], line["l"]))
@@ -350,6 +366,7 @@ class Story:
         if line["r"] == "expired" and self.intervals.entitled(hold, t):
             self.violate("P8", t, f"{line['c']} was told that {hold.l} (token {hold.tok}) timed out, before its "
                                   f"time", hold.l, [line["c"]])
+        self.search.close(hold.l)
         self._remove_hold(hold, t - line.get("late", 0))
 
     def _killed(self, t, line):
@@ -357,9 +374,12 @@ class Story:
         self.killed.add(line["victim"])
         prefix = f"c{line['victim']}-"
         for client in [c for c in self.intervals.of_client if c.startswith(prefix)]:
+            for lock in self.intervals.of_client[client]:
+                self.search.close(lock)
             self.intervals.end_client(client, t)
         for op in self.ops.values():
             if op.p == line["victim"]:
+                self.search.unknown(op)
                 self.unsure.setdefault(op.l, []).append(op.inv)
 
     def _ghost(self, t, line):

@@ -10,7 +10,7 @@ READ, IGNORE = 1, 1
 
 
 class Hold:
-    __slots__ = ("c", "l", "tok", "typ", "lim", "slot", "d", "h", "lease", "since", "cap", "told", "library")
+    __slots__ = ("c", "l", "tok", "typ", "lim", "slot", "d", "h", "lease", "since", "cap", "told", "library", "released")
 
 
 class SureIntervals:
@@ -31,7 +31,7 @@ class SureIntervals:
         hold = Hold()
         hold.c, hold.l, hold.tok, hold.typ = op.c, op.l, line["tok"], line.get("typ", 0)
         hold.lim, hold.slot, hold.d, hold.h = op.lim, line.get("slot", 0), line["d"], line["h"]
-        hold.library = op.library
+        hold.library, hold.released = op.library, FAR
         hold.lease, hold.cap, hold.told = line["lease"], FAR, t
         self.holds[op.c, op.l] = hold
         self.of_client.setdefault(op.c, {})[op.l] = hold
@@ -40,6 +40,10 @@ class SureIntervals:
 
     def bound(self, hold):
         """The end of what is proven. Who uses libnetlock waits to be told LOST."""
+        return min(hold.released, self.expiry(hold))
+
+    def expiry(self, hold):
+        """Before this the cluster cannot have ended it by itself."""
         if hold.library:
             return FAR
         end = hold.cap

@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from . import check_order, check_sets, history, replay, workload_list
+from . import check_order, check_sets, history, replay, search, workload_list
 from .story import Story
 from .violation import Violation
 
@@ -73,6 +73,7 @@ def judge(directory):
         + check_order.answers(story, windows)
     _add_processes(verdict, found)
     _replay(verdict, found)
+    _search(verdict, found)
     must_lose = workload_list.WORKLOADS[verdict.options["workload"]].must_lose
     lost, unknown, figures = check_sets.judge(directory, story.adds, must_lose)
     found += lost
@@ -97,6 +98,14 @@ def _replay(verdict, found):
             and model.token != verdict.facts["last_token"]:
         found.append(Violation("P3", story.end, f"the last token is {verdict.facts['last_token']}; replayed, the log "
                                                 f"says {model.token}"))
+
+
+def _search(verdict, found):
+    """The cross-check, which believes neither tokens nor indices."""
+    wrong, judged, given_up = search.judge(verdict.story.search.calls)
+    found += [Violation("P1", t, f"no order of the answers explains that of {client} about {lock} (search)", lock,
+                        (client,)) for lock, t, client in wrong]
+    verdict.figures["search"] = f"{judged} operations in a possible order, {given_up} given up"
 
 
 def _weigh_timing(verdict, timing):

@@ -115,19 +115,23 @@ class Queue(Workload):
 
     async def turn(self):
         lock = "q"
-        answer = await self.acquire(lock, wait_ms=0, hold_ms=10000)
+        answer = await self.acquire(lock, wait_ms=0, hold_ms=self.random.choice((600, 10000)))
         if answer.result == "granted":
             await self.let_go(lock, answer.token)
 
 
 @workload
 class Retry(Workload):
-    """Every request is sent one to three times, without waiting for answers; and to nodes that do not
-    lead."""
+    """Every request is sent one to three times, without waiting for answers; and releases of earlier holds once
+    more, while there is a new one."""
     name = "retry"
     library_can = False
     locks = 5
     locks_used = tuple(f"r{n}" for n in range(5))
+
+    def __init__(self, world, number):
+        super().__init__(world, number)
+        self.earlier = {}  # lock -> token of the hold before
 
     async def turn(self):
         lock = f"r{self.random.randrange(self.locks)}"
@@ -138,6 +142,9 @@ class Retry(Workload):
         if any(a.result in UNSURE for a in answers) or not tokens:
             await self.let_go(lock)
             return
+        if lock in self.earlier and self.random.random() < 0.3:
+            await self.client.release(lock, self.earlier[lock])
+        self.earlier[lock] = max(tokens)
         await self.hold(lock, self.random.random() * 0.005)
         self.client.holds.pop(lock, None)
         await asyncio.gather(*(self.let_go(lock, max(tokens)) for _ in range(self.random.randint(1, 3))))

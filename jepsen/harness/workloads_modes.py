@@ -16,7 +16,7 @@ class ReadWrite(Workload):
     async def turn(self):
         lock = self.random.choice(self.locks_used)
         typ = wire.READ if self.random.random() < 0.8 else wire.WRITE
-        answer = await self.acquire(lock, typ=typ, wait_ms=self.random.choice((0, 3000)), hold_ms=5000)
+        answer = await self.acquire(lock, typ=typ, wait_ms=self.random.choice((None, 0, 3000)), hold_ms=5000)
         if answer.result == "granted":
             await self.hold(lock, self.random.random() * 0.01)
             await self.let_go(lock, answer.token)
@@ -68,7 +68,8 @@ class Timeouts(Workload):
         lock = self.random.choice(self.locks_used)
         wait = self.random.choice((None, 1, 50, 50, 1000, 5000))
         hold = self.random.choice((1, 50, 50, 1000, 5000))
-        answer = await self.acquire(lock, wait_ms=wait, hold_ms=hold)
+        typ = wire.READ if lock in ("x4", "x5") and self.random.random() < 0.6 else wire.WRITE
+        answer = await self.acquire(lock, typ=typ, wait_ms=wait, hold_ms=hold)
         if answer.result != "granted":
             return
         if self.random.random() < 0.3:

@@ -1,0 +1,98 @@
+"""Faults that need more of the cluster's inside: snapshots for those who were away, silence instead of an end."""
+
+import os
+import signal
+import time
+
+from .nemesis import ELECTION, Nemesis, both_ways, nemesis
+
+
+@nemesis
+class Lag(Nemesis):
+    """A node is away until the others have thrown away the log that it would need: it gets a snapshot. Sometimes
+    it is killed again while it takes it."""
+    name = "lag"
+    settings = {"snapshot-threshold": 64, "snapshot-trailing": 16}
+    interval = 1.0
+
+    def choose(self):
+        return self.random.choice(("once", "killed-again"))
+
+    def fault(self, what):
+        cluster = self.world.cluster
+        victim = self.random.choice([n for n in self.nodes if n != self.leader_or_any()])
+        status = cluster.status(victim)
+        had = status["applied_index"] if status else 0
+        cluster.kill(victim)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and not self._is_over() and self._newest(except_node=victim) < had + 100:
+            self._pause(0.2)
+        cluster.start(victim)
+        if what == "killed-again":
+            self._pause(0.3 * self.random.random())
+            cluster.kill(victim)
+            cluster.start(victim)
+        end = time.monotonic() + 5
+        while time.monotonic() < end and self._snapshot(victim) <= had:
+            time.sleep(0.05)
+        got = self._snapshot(victim)
+        return f"n{victim} had {had}, and has a snapshot at {got}" if got > had else None
+
+    def _newest(self, except_node):
+        return max(self._snapshot(n) for n in self.nodes if n != except_node)
+
+    def _snapshot(self, number):
+        """The index of the newest snapshot on disk: snapshot-TERM-INDEX-TIME."""
+        folder = os.path.join(self.world.cluster.nodes[number].data, "raft")
+        names = os.listdir(folder) if os.path.isdir(folder) else ()
+        return max([int(n.split("-")[2]) for n in names if n.startswith("snapshot-") and not n.endswith(".meta")
+                    and n.count("-") == 3] or [0])
+
+
+@nemesis
+class Stutter(Nemesis):
+    """The leader stands still again and again, each time right after it has answered: grants have been sent, and
+    nothing follows them."""
+    name = "stutter"
+    interval = 1.5
+
+    def fault(self, what):
+        cluster = self.world.cluster
+        count = 0
+        for _ in range(3):
+            leader = self.leader_or_any()
+            if cluster.status(leader, 0.5) is None:  # it has answered us, and others before
+                continue
+            cluster.pause(leader)
+            time.sleep(0.05)
+            count += cluster.state(leader) == "T"
+            self._pause(ELECTION * (1.0 + 5.0 * self.random.random()))
+            cluster.resume(leader)
+            self._pause(0.3)
+        return f"stopped {count} times after an answer" if count else None
+
+
+@nemesis
+class HalfOpen(Nemesis):
+    """A client process dies while its network is cut: no node is told. Its connections stay half open until the
+    servers find out."""
+    name = "half-open"
+    interval = 2.0
+
+    def fault(self, what):
+        workers, group = self.world.workers, self.random.choice(self.world.links["groups"])
+        victims = [n for n in workers.running() if ("c0" if n % 2 else "c1") == group]
+        if not victims:
+            return "nobody was there"
+        self.world.cut(self.name, both_ways([group], [f"n{n}" for n in self.nodes]))
+        for victim in victims:
+            workers.signal(victim, signal.SIGKILL)
+            workers.processes[victim][0].wait()
+            self.world.recorder.write("killed", victim=victim)
+        before = sum(self.world.stat().values())
+        self._pause(8.0)
+        stopped = sum(self.world.stat().values()) - before
+        self.world.cut(self.name, ())
+        for victim in victims:
+            workers.start(workers.clients_of(victim))
+        return f"client processes {victims} died unheard, {stopped} frames or bytes stopped"
