@@ -1,6 +1,5 @@
 #include "log_dump.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,14 +9,19 @@
 #include <unistd.h>
 
 #include <raft.h>
-#include <raft/uv.h>
-#include <uv.h>
 
 #include "entry.h"
 #include "log_dump_text.h"
+#include "raft_files.h"
 #include "snapshot.h"
 
 enum { PATH_BYTES = 1024, HASH_SEED = 1 };
+
+struct dump {
+    FILE *out;
+    char *error; /* LOG_DUMP_ERROR_BYTES */
+    int rv;      /* the first refusal; nothing is printed after it */
+};
 
 __attribute__((format(printf, 3, 4))) static int
 refuse(char *ret_error, int error, const char *format, ...)
@@ -30,39 +34,49 @@ refuse(char *ret_error, int error, const char *format, ...)
     return error;
 }
 
-/* ---- what was loaded ------------------------------------------------------------------ */
+/* ---- what is in the directory ----------------------------------------------------------- */
+
+static void on_term(void *arg, uint64_t term, uint64_t voted_for)
+{
+    (void)arg;
+    (void)term;
+    (void)voted_for;
+}
 
 static void dump_record(void *arg, const struct fsm_record *record)
 {
     log_dump_record(arg, record);
 }
 
-static int dump_snapshot(const struct raft_snapshot *snapshot, FILE *out, char *ret_error)
+static void on_snapshot(void *arg, const struct raft_files_snapshot *snapshot)
 {
+    struct dump *dump = arg;
     struct fsm *fsm;
     uint64_t commands_index;
 
-    assert(snapshot->n_bufs == 1);
-    const char *error = snapshot_decode(snapshot->bufs[0].base, snapshot->bufs[0].len,
-                                        HASH_SEED, &fsm, &commands_index);
+    const char *error =
+        snapshot_decode(snapshot->data, snapshot->len, HASH_SEED, &fsm, &commands_index);
     if (error != NULL) {
-        return refuse(ret_error, -EUCLEAN, "the snapshot at %llu cannot be read: %s",
-                      snapshot->index, error);
+        dump->rv = refuse(dump->error, -EUCLEAN,
+                          "the snapshot at %" PRIu64 " cannot be read: %s",
+                          snapshot->index, error);
+        return;
     }
-    fprintf(out, "{\"snapshot\":%llu,\"term\":%llu,\"commands_index\":%" PRIu64 "}\n",
+    fprintf(dump->out,
+            "{\"snapshot\":%" PRIu64 ",\"term\":%" PRIu64 ",\"commands_index\":%" PRIu64
+            "}\n",
             snapshot->index, snapshot->term, commands_index);
-    fsm_dump(fsm, dump_record, out);
+    fsm_dump(fsm, dump_record, dump->out);
     fsm_free(fsm);
-    return 0;
 }
 
-static const char *dump_commands(const struct raft_entry *entry, FILE *out)
+static const char *dump_commands(const struct raft_segment_entry *entry, FILE *out)
 {
     struct entry_reader reader;
     struct fsm_command command;
     const char *separator = "";
 
-    const char *error = entry_reader_open(&reader, entry->buf.base, entry->buf.len);
+    const char *error = entry_reader_open(&reader, entry->data, entry->len);
     if (error != NULL) {
         return error;
     }
@@ -82,156 +96,59 @@ static const char *dump_commands(const struct raft_entry *entry, FILE *out)
     return error;
 }
 
-static int
-dump_entry(raft_index index, const struct raft_entry *entry, FILE *out, char *ret_error)
+static void on_entry(void *arg, const struct raft_segment_entry *entry)
 {
+    struct dump *dump = arg;
     const char *error = NULL;
 
-    fprintf(out, "{\"index\":%llu,\"term\":%llu", index, entry->term);
+    if (dump->rv != 0) {
+        return;
+    }
+    fprintf(dump->out, "{\"index\":%" PRIu64 ",\"term\":%" PRIu64, entry->index,
+            entry->term);
     if (entry->type == RAFT_COMMAND) {
-        error = dump_commands(entry, out);
+        error = dump_commands(entry, dump->out);
     } else {
-        fprintf(out, ",\"kind\":\"%s\"",
+        fprintf(dump->out, ",\"kind\":\"%s\"",
                 entry->type == RAFT_BARRIER ? "barrier" : "change");
     }
-    fputs("}\n", out);
+    fputs("}\n", dump->out);
     if (error != NULL) {
-        return refuse(ret_error, -EUCLEAN, "the entry %llu cannot be read: %s", index,
-                      error);
+        dump->rv =
+            refuse(dump->error, -EUCLEAN, "the entry %" PRIu64 " cannot be read: %s",
+                   entry->index, error);
     }
-    return 0;
 }
 
-/* Entries that were read together share one buffer. */
-static void free_entries(struct raft_entry *entries, size_t count)
+static void on_problem(void *arg,
+                       enum raft_files_severity severity,
+                       const char *file,
+                       const char *text)
 {
-    void *batch = NULL;
+    struct dump *dump = arg;
 
-    for (size_t i = 0; i < count; i++) {
-        if (entries[i].batch != batch) {
-            batch = entries[i].batch;
-            raft_free(batch);
-        }
+    if (severity == RAFT_FILES_DAMAGE && dump->rv == 0) {
+        dump->rv = refuse(dump->error, -EUCLEAN, "%.100s %.200s; see netlockd check-data",
+                          file, text);
     }
-    raft_free(entries);
-}
-
-static void free_snapshot(struct raft_snapshot *snapshot)
-{
-    for (unsigned i = 0; i < snapshot->n_bufs; i++) {
-        raft_free(snapshot->bufs[i].base);
-    }
-    raft_free(snapshot->bufs);
-    raft_configuration_close(&snapshot->configuration);
-    raft_free(snapshot);
-}
-
-static int dump_loaded(struct raft_io *io, FILE *out, char *ret_error)
-{
-    struct raft_snapshot *snapshot = NULL;
-    struct raft_entry *entries = NULL;
-    raft_term term;
-    raft_id voted_for;
-    raft_index start_index;
-    size_t count = 0;
-
-    int rv = io->load(io, &term, &voted_for, &snapshot, &start_index, &entries, &count);
-    if (rv != 0) {
-        return refuse(ret_error, -EUCLEAN, "the log cannot be loaded: %s: %.200s",
-                      raft_strerror(rv), io->errmsg);
-    }
-    if (snapshot != NULL) {
-        rv = dump_snapshot(snapshot, out, ret_error);
-        free_snapshot(snapshot);
-    }
-    for (size_t i = 0; i < count && rv == 0; i++) {
-        rv = dump_entry(start_index + i, &entries[i], out, ret_error);
-    }
-    free_entries(entries, count);
-    return rv;
-}
-
-/* ---- libraft's disk without a network -------------------------------------------------- */
-
-static int no_init(struct raft_uv_transport *transport, raft_id id, const char *address)
-{
-    (void)transport;
-    (void)id;
-    (void)address;
-    return 0;
-}
-
-static int no_listen(struct raft_uv_transport *transport, raft_uv_accept_cb cb)
-{
-    (void)transport;
-    (void)cb;
-    return 0;
-}
-
-static int no_connect(struct raft_uv_transport *transport,
-                      struct raft_uv_connect *req,
-                      raft_id id,
-                      const char *address,
-                      raft_uv_connect_cb cb)
-{
-    (void)transport;
-    (void)req;
-    (void)id;
-    (void)address;
-    (void)cb;
-    return RAFT_NOCONNECTION;
-}
-
-static void no_close(struct raft_uv_transport *transport, raft_uv_transport_close_cb cb)
-{
-    cb(transport);
-}
-
-static void on_closed(struct raft_io *io)
-{
-    raft_uv_close(io);
-}
-
-static int dump_with_loop(uv_loop_t *loop, const char *path, FILE *out, char *ret_error)
-{
-    struct raft_uv_transport transport = {.version = 1,
-                                          .init = no_init,
-                                          .listen = no_listen,
-                                          .connect = no_connect,
-                                          .close = no_close};
-    struct raft_io io = {.version = 1};
-
-    int rv = raft_uv_init(&io, loop, path, &transport);
-    if (rv != 0) {
-        return refuse(ret_error, -ENOENT, "no log in %.200s: %.200s", path, io.errmsg);
-    }
-    raft_uv_set_auto_recovery(&io, false);
-    rv = io.init(&io, 1, "none");
-    if (rv != 0) {
-        rv = refuse(ret_error, -EUCLEAN, "%.200s: %.200s", path, io.errmsg);
-        raft_uv_close(&io);
-        return rv;
-    }
-    rv = dump_loaded(&io, out, ret_error);
-    io.close(&io, on_closed);
-    uv_run(loop, UV_RUN_DEFAULT);
-    return rv;
 }
 
 static int dump_unlocked(const char *data_dir, FILE *out, char *ret_error)
 {
     char path[PATH_BYTES];
-    uv_loop_t loop;
+    struct dump dump = {.out = out, .error = ret_error};
+    const struct raft_files_visitor visitor = {.arg = &dump,
+                                               .on_term = on_term,
+                                               .on_snapshot = on_snapshot,
+                                               .on_entry = on_entry,
+                                               .on_problem = on_problem};
 
     snprintf(path, sizeof path, "%s/raft", data_dir);
-    if (uv_loop_init(&loop) != 0) {
-        return refuse(ret_error, -ENOMEM, "no event loop");
+    int rv = raft_files_read(path, &visitor);
+    if (rv != 0 && dump.rv == 0) {
+        return refuse(ret_error, rv, "%.200s: %s", path, strerror(-rv));
     }
-    int rv = dump_with_loop(&loop, path, out, ret_error);
-    int open = uv_loop_close(&loop);
-    assert(open == 0);
-    (void)open;
-    return rv;
+    return dump.rv;
 }
 
 int log_dump(const char *data_dir, FILE *out, char ret_error[static LOG_DUMP_ERROR_BYTES])

@@ -9,8 +9,7 @@
  *     {"index":INDEX,"term":T,"kind":"barrier"}            also "change", of the membership
  *
  * Entries at the end may not have been committed. Durations are in ms, -1 is unlimited; digests of
- * secrets are left out. The directory is loaded as at a start: libraft tidies up what a crash left
- * behind, nothing else changes. */
+ * secrets are left out. Nothing is changed. */
 #ifndef NETLOCK_LOG_DUMP_H
 #define NETLOCK_LOG_DUMP_H
 
