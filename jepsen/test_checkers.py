@@ -325,6 +325,14 @@ class Ends(unittest.TestCase):
         h.attach("a", 3000)
         self.assertEqual(h.found(), ["P11"])
 
+    def test_an_upgrade_under_way_changes_the_token(self):
+        h = two_clients()
+        h.lock("a", 10, 20, 1, typ=1)
+        h.call(30, "lock", "a", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        h.line(40, "down", g="s-a", why="closed", contact=(START + 10) * MS)
+        h.attach("a", 3000, have=[["l", 2]])
+        self.assertEqual(h.found(), [])
+
     def test_a_hold_is_gone_after_the_grace(self):
         h = two_clients()
         h.lock("a", 10, 20, 1)

@@ -71,6 +71,7 @@ class Power(Nemesis):
 class Disk(Nemesis):
     """Disks that are full, slow, or fail; files that are damaged while their node is down."""
     name = "disk"
+    settings = {"snapshot-threshold": 64, "snapshot-trailing": 10000000}  # there is something to sync and damage
     kinds = ("full", "slow", "eio-write", "eio-fsync", "flip-closed", "flip-metadata", "flip-snapshot")
     interval = 2.0
 
@@ -101,7 +102,7 @@ class Disk(Nemesis):
 
     def _eio(self, victim, _node, what):
         return self._inject(victim, "io_submit" if what == "eio-write" else "fsync,fdatasync,fallocate,rename",
-                            f"error=EIO:when={self.random.randint(1, 5)}+")
+                            f"error=EIO:when={self.random.randint(1, 2)}+")
 
     def _inject(self, victim, calls, how):
         """By strace, which counts what it did."""

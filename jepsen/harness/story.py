@@ -7,7 +7,7 @@ has released without a token and was answered."""
 from array import array
 
 from .search_input import SearchInput
-from .sure import FAR, IGNORE, SureIntervals
+from .sure import FAR, IGNORE, READ, SureIntervals
 from .violation import Violation
 
 MS = 1_000_000
@@ -25,6 +25,7 @@ class Story:
         self.search = SearchInput()
         self.violations = []
         self.ops = {}            # open: number -> Op
+        self.ops_of = {}         # client -> {number: Op}, the same
         self.groups = {}         # (client, lock) -> [open lock requests, first begun, tokens before it]
         self.things = {}         # lock -> {client: count}: what may hold it or wait for it
         self.tries = {}          # lock -> {number: Op}
@@ -43,7 +44,6 @@ class Story:
         self.late = []           # (t, ms, process)
         self.bands = []          # [begin, end, name, details, proof]
         self.adds = {}           # set -> [(t, element, token, late)]
-        self.killed = set()
         self.notes = []          # what processes said of themselves
         self.start = self.end = 0
         self._open_bands = {}
@@ -62,8 +62,7 @@ class Story:
             band[1] = self.end
         self.intervals.end_all(self.end)
         for op in self.ops.values():
-            if op.p not in self.killed:
-                self.unanswered.append((op.inv, self.end, op.op, op.c, op.l))
+            self.unanswered.append((op.inv, self.end, op.op, op.c, op.l))
         self._terms_grow()
 
     def violate(self, prop, t, text, lock=None, clients=(), timing=False):
@@ -81,6 +80,7 @@ class Story:
         hold = self.intervals.holds.get((op.c, op.l))
         op.had = hold.tok if hold else 0
         self.ops[op.i] = op
+        self.ops_of.setdefault(op.c, {})[op.i] = op
         self.search.begin(op)
         if op.op in ("lock", "try"):
             self._begin_group(op, t)
@@ -94,6 +94,14 @@ class Story:
             hold.cap = min(hold.cap, t + op.h * self.rho)
         if line.get("down"):
             self.intervals.close(hold, t)
+
+    def _pop(self, number):
+        op = self.ops.pop(number)
+        mine = self.ops_of[op.c]
+        del mine[number]
+        if not mine:
+            del self.ops_of[op.c]
+        return op
 
     def _begin_group(self, op, t):
         """Requests of one client for one lock that overlap are one: the first may have what a later one
@@ -112,7 +120,7 @@ class Story:
             self.intervals.touch(op.c, line["s"], t)
 
     def _ok(self, t, line):
-        op = self.ops.pop(line["i"])
+        op = self._pop(line["i"])
         self.counts["ok"] += 1
         self.ok_times.append(t)
         self.latencies.append(t - op.inv)
@@ -133,7 +141,7 @@ class Story:
             self._refresh_ok(op, line, t)
 
     def _fail(self, t, line):
-        op = self.ops.pop(line["i"])
+        op = self._pop(line["i"])
         self.counts["fail"] += 1
         self.search.unknown(op)
         if op.op in ("lock", "try"):
@@ -143,7 +151,7 @@ class Story:
         self.unanswered.append((op.inv, t, op.op, op.c, op.l))
 
     def _info(self, t, line):
-        op = self.ops.pop(line["i"])
+        op = self._pop(line["i"])
         self.counts["info"] += 1
         self._leave_try(op)
         self.search.unknown(op)
@@ -206,7 +214,7 @@ class Story:
         """Nothing but this release can have ended it."""
         hold.released = FAR
         return hold.d == IGNORE and not hold.library and op.inv < self.intervals.bound(hold) - 1000 * MS \
-            and not any(o.op == "release" and o.c == op.c and o.l == op.l for o in self.ops.values())
+            and not any(o.op == "release" and o.l == op.l for o in self.ops_of.get(op.c, {}).values())
 
     def _refresh_ok(self, op, line, t):
         hold = self.intervals.holds.get((op.c, op.l))
@@ -318,6 +326,8 @@ class Story:
         for hold in list(self.intervals.of_client.get(client, {}).values()):
             if have.get(hold.l) == hold.tok:
                 self.intervals.proven(hold, t)
+            elif self._may_have_upgraded(hold, have):
+                self._remove_hold(hold, t)
             elif hold.told < line["s"] and self.intervals.entitled(hold, t):
                 self.violate("P11", t, f"{client} attached again in time and had lost {hold.l} (token "
                                        f"{hold.tok}; now {have.get(hold.l)})", hold.l, [client])
@@ -328,15 +338,21 @@ class Story:
         for lock, token in have.items():
             self.owner.setdefault(token, (client, lock))
             self.last_token = max(self.last_token, token)
-        for op in self.ops.values():
-            if op.c == client and op.queued and op.l not in line["waits"]:
+        for op in self.ops_of.get(client, {}).values():
+            if op.l not in line["waits"]:
                 op.queued = 0
+
+    def _may_have_upgraded(self, hold, have):
+        """A reader whose request to write is under way may have got it, with a new token."""
+        return hold.typ == READ and hold.l in have and any(
+            op.l == hold.l and op.op in ("lock", "try") and op.typ != READ
+            for op in self.ops_of.get(hold.c, {}).values())
 
     def _late_answer(self, _t, line):
         """An earlier wait is over; the request that is sent again begins another one."""
         if line["r"] in ("LockWaitTimeoutResponse", "LockDeniedResponse"):
-            for op in self.ops.values():
-                if op.c == line["c"] and op.l == line["l"]:
+            for op in self.ops_of.get(line["c"], {}).values():
+                if op.l == line["l"]:
                     op.queued = 0
 
     def _up(self, t, line):
@@ -371,16 +387,16 @@ class Story:
 
     def _killed(self, t, line):
         """A process of clients was killed: they are entitled to nothing, and may still hold all of it."""
-        self.killed.add(line["victim"])
         prefix = f"c{line['victim']}-"
         for client in [c for c in self.intervals.of_client if c.startswith(prefix)]:
             for lock in self.intervals.of_client[client]:
                 self.search.close(lock)
             self.intervals.end_client(client, t)
-        for op in self.ops.values():
-            if op.p == line["victim"]:
-                self.search.unknown(op)
-                self.unsure.setdefault(op.l, []).append(op.inv)
+        for op in [op for op in self.ops.values() if op.p == line["victim"]]:
+            self.search.unknown(op)
+            self.unsure.setdefault(op.l, []).append(op.inv)
+            self._leave_try(op)
+            self._pop(op.i)
 
     def _ghost(self, t, line):
         self.violate("P17", t, "an answer that nobody asked for: "

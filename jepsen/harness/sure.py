@@ -23,6 +23,7 @@ class SureIntervals:
         self.contact = {}        # client -> when its latest answered request was sent
         self.grace = {}          # client -> ns
         self.sessions = {}       # session -> its clients
+        self.sessions_of = {}    # client -> its sessions
         self.session_grace = {}
         self.sure = {}
 
@@ -83,7 +84,11 @@ class SureIntervals:
 
     def remove(self, hold):
         self.holds.pop((hold.c, hold.l), None)
-        self.of_client.get(hold.c, {}).pop(hold.l, None)
+        held = self.of_client.get(hold.c)
+        if held is not None:
+            held.pop(hold.l, None)
+            if not held:
+                del self.of_client[hold.c]
 
     def touch(self, client, sent, t):
         """A request of @client that was sent at @sent has been answered."""
@@ -98,6 +103,7 @@ class SureIntervals:
 
     def attach(self, client, session):
         self.sessions.setdefault(session, set()).add(client)
+        self.sessions_of.setdefault(client, set()).add(session)
         if session in self.session_grace:
             self.grace[client] = self.session_grace[session]
 
@@ -109,8 +115,10 @@ class SureIntervals:
     def let_go(self, session, t):
         """An orderly close: clients without another connection lose their RELEASE holds at once."""
         for client in self.sessions.pop(session, ()):
-            if any(client in others for others in self.sessions.values()):
+            self.sessions_of[client].discard(session)
+            if self.sessions_of[client]:
                 continue
+            del self.sessions_of[client]
             for hold in list(self.of_client.get(client, {}).values()):
                 if hold.d != IGNORE:
                     self.close(hold, t)

@@ -125,11 +125,15 @@ def _weigh_timing(verdict, timing):
 
 def _look_at_bands(verdict):
     story = verdict.story
-    for begin, _end, name, what, proof in story.bands:
-        if not proof:
-            verdict.unknown.append(f"nothing proves that {name} ({what}) at {verdict.seconds(begin):.1f} s had an "
-                                   "effect")
     asked = [n for n in verdict.options["nemesis"].split(",") if n != "none"]
+    for name in asked:
+        idle = [b for b in story.bands if b[2] == name and not b[4]]
+        if len(asked) > 1 and 2 * len(idle) < sum(b[2] == name for b in story.bands):
+            # Faults of several kinds get into each other's way: who is dead cannot be stopped.
+            verdict.notes += [f"{len(idle)} faults of {name} had no effect of their own"] if idle else []
+            continue
+        verdict.unknown += [f"nothing proves that {name} ({b[3]}) at {verdict.seconds(b[0]):.1f} s had an effect"
+                            for b in idle]
     for name in asked:
         if not any(band[2] == name for band in story.bands):
             verdict.unknown.append(f"there was no {name} in this run")
