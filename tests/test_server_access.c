@@ -346,6 +346,28 @@ static void a_stolen_secret_is_of_no_use_to_another_principal(void **state)
     peer_close(&b);
 }
 
+/* A secret that begins like the name of a principal, who has none. */
+static void a_secret_is_not_taken_for_a_name(void **state)
+{
+    static const char name[] = "fifteen-letters";
+    struct access_fixture *fixture = *state;
+    char error[SERVER_ERROR_BYTES], text[200] = "";
+    struct peer owner, thief;
+
+    write_text(fixture->acl, "allow fifteen-letters write *\nallow anonymous write *\n");
+    add_token(text, sizeof(text), name, token_a);
+    write_text(fixture->tokens, text);
+    assert_int_equal(server_reload(fixture->server.server, error), 0);
+    open_as(&owner, state, token_a);
+    open_as(&thief, state, "");
+    send_lock(&owner, "worker-1", "shop/1", WIRE_WRITE);
+    peer_expect(&owner, WIRE_RESP_GRANTED);
+    send_attach(&thief, "worker-1", str("fifteen-letters:"));
+    expect_error_not_allowed(&thief);
+    peer_close(&owner);
+    peer_close(&thief);
+}
+
 /* ---- reload ---- */
 
 static void a_mistake_in_a_file_leaves_what_was_in_force(void **state)
@@ -395,6 +417,7 @@ int main(void)
         TEST(what_is_held_is_released_without_the_permission_to_lock),
         TEST(an_id_is_of_no_use_to_another_principal),
         TEST(a_stolen_secret_is_of_no_use_to_another_principal),
+        TEST(a_secret_is_not_taken_for_a_name),
         TEST(a_mistake_in_a_file_leaves_what_was_in_force),
         TEST(who_loses_the_token_loses_the_connection),
         TEST(who_guesses_has_to_wait),
