@@ -71,7 +71,8 @@ static void close_sessions_unnamed(struct server *server)
     DL_FOREACH_SAFE(server->sessions, session, next)
     {
         if (session->by_token &&
-            !tokens_have(server->access.tokens, session_principal(session))) {
+            !tokens_have(server->access.tokens, session_principal(session),
+                         session->token_hash)) {
             session_close(session, SESSION_GONE_AFTER_GRACE);
         }
     }

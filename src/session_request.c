@@ -55,6 +55,7 @@ static const char *identify(struct session *session, const struct wire_request *
 {
     struct server *server = session->server;
     struct fsm_str token = fsm_str_of(request->hello.token);
+    unsigned char hash[TOKEN_HASH_BYTES];
 
     if (token.len == 0) {
         return NULL;
@@ -62,7 +63,7 @@ static const char *identify(struct session *session, const struct wire_request *
     if (admission_token_waits(server, session->address)) {
         return "too many wrong tokens from this address; wait a second";
     }
-    struct fsm_str name = tokens_find(server->access.tokens, token);
+    struct fsm_str name = tokens_find(server->access.tokens, token, hash);
     if (name.len == 0) {
         admission_token_failed(server, session->address);
         return "not a token of this cluster";
@@ -71,6 +72,7 @@ static const char *identify(struct session *session, const struct wire_request *
     memcpy(session->principal, name.data, name.len);
     session->principal_len = name.len;
     session->by_token = true;
+    memcpy(session->token_hash, hash, sizeof(hash));
     return NULL;
 }
 

@@ -405,6 +405,28 @@ static void who_loses_the_token_loses_the_connection(void **state)
     peer_close(&b);
 }
 
+static void a_token_that_was_replaced_is_of_no_use_any_more(void **state)
+{
+    struct access_fixture *fixture = *state;
+    char error[SERVER_ERROR_BYTES], text[400] = "";
+    struct peer old, new;
+
+    add_token(text, sizeof(text), "a", token_b);
+    size_t new_len = strlen(text);
+    add_token(text, sizeof(text), "a", token_a);
+    write_text(fixture->tokens, text);
+    assert_int_equal(server_reload(fixture->server.server, error), 0);
+    open_as(&old, state, token_a);
+    open_as(&new, state, token_b);
+    text[new_len] = '\0';
+    write_text(fixture->tokens, text);
+    assert_int_equal(server_reload(fixture->server.server, error), 0);
+    peer_expect_end(&old);
+    peer_expect_nothing(&new);
+    peer_close(&old);
+    peer_close(&new);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -420,6 +442,7 @@ int main(void)
         TEST(a_secret_is_not_taken_for_a_name),
         TEST(a_mistake_in_a_file_leaves_what_was_in_force),
         TEST(who_loses_the_token_loses_the_connection),
+        TEST(a_token_that_was_replaced_is_of_no_use_any_more),
         TEST(who_guesses_has_to_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
