@@ -50,6 +50,18 @@ static enum session_need handle_list(struct session *session,
 
 /* ---- the connection itself ---- */
 
+/* Its clients are bound to a name, and what it waits for was allowed to one. */
+static bool is_spoken_for(const struct session *session)
+{
+    return session->hello || session->live.links != NULL;
+}
+
+static bool is_called(const struct session *session, struct fsm_str name)
+{
+    return session->principal_len == name.len &&
+           memcmp(session->principal, name.data, name.len) == 0;
+}
+
 /* A token says who it is, whatever the certificate says. Returns why not, or NULL. */
 static const char *identify(struct session *session, const struct wire_request *request)
 {
@@ -69,6 +81,9 @@ static const char *identify(struct session *session, const struct wire_request *
         return "not a token of this cluster";
     }
     admission_token_passed(session->address);
+    if (is_spoken_for(session) && !is_called(session, name)) {
+        return "this connection is somebody else's; open another";
+    }
     memcpy(session->principal, name.data, name.len);
     session->principal_len = name.len;
     session->by_token = true;

@@ -190,6 +190,19 @@ static void a_wrong_token_ends_the_connection(void **state)
     expect_stranger(&peer, "not a token");
 }
 
+static void a_connection_does_not_change_hands(void **state)
+{
+    struct peer peer;
+
+    open_as(&peer, state, token_a);
+    send_lock(&peer, "worker-1", "shop/1", WIRE_WRITE);
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    say_hello(&peer, token_a);
+    peer_expect(&peer, WIRE_RESP_HELLO);
+    say_hello(&peer, token_b);
+    expect_stranger(&peer, "somebody else's");
+}
+
 /* Says Hello with @token, and whether the answer's text has @part; "" is a welcome. */
 static bool is_answered(void **state, const char *token, const char *part)
 {
@@ -434,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(who_shows_nothing_gets_nothing_but_an_error),
         TEST(a_wrong_token_ends_the_connection),
+        TEST(a_connection_does_not_change_hands),
         TEST(the_acl_says_who_locks_what),
         TEST(looking_and_breaking_need_their_own_rules),
         TEST(what_is_held_is_released_without_the_permission_to_lock),
