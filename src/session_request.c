@@ -116,6 +116,13 @@ static bool is_stranger(const struct session *session)
     return !access_knows(&session->server->access, session_principal(session));
 }
 
+static enum session_need turn_away(struct session *session,
+                                   const struct wire_request *request)
+{
+    return session->hello ? refuse_stranger(session, request, stranger_text)
+                          : session_hang_up(session);
+}
+
 static enum session_need handle_hello(struct session *session,
                                       const struct wire_request *request)
 {
@@ -251,8 +258,7 @@ static enum session_need handle(struct session *session,
         return handle_hello(session, request);
     }
     if (is_stranger(session)) {
-        return session->hello ? refuse_stranger(session, request, stranger_text)
-                              : session_hang_up(session);
+        return turn_away(session, request);
     }
     if (request_extended(request->type) && !session->hello) {
         struct request_refusal refusal = {.error = WIRE_ERROR_UNKNOWN_TYPE,
@@ -303,6 +309,9 @@ session_handle_frame(struct session *session, const uint8_t *payload, size_t len
     }
     if (refusal.problem == WIRE_MALFORMED) {
         return refuse_malformed(session, &request, refusal.text);
+    }
+    if (is_stranger(session)) {
+        return turn_away(session, &request);
     }
     /* A plain client of a node that does not lead goes, whatever it asked. */
     if (!server->serving && !session->hello) {

@@ -180,6 +180,21 @@ static void who_shows_nothing_gets_nothing_but_an_error(void **state)
     peer_close(&peer);
 }
 
+/* Not even what is wrong with its question. */
+static void who_says_nothing_of_itself_gets_no_answer(void **state)
+{
+    struct access_fixture *fixture = *state;
+    char name[300];
+    struct peer peer;
+
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    peer_open(&peer, &fixture->server);
+    send_lock(&peer, "", name, WIRE_WRITE);
+    peer_expect_end(&peer);
+    peer_close(&peer);
+}
+
 static void a_wrong_token_ends_the_connection(void **state)
 {
     struct access_fixture *fixture = *state;
@@ -446,6 +461,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(who_shows_nothing_gets_nothing_but_an_error),
+        TEST(who_says_nothing_of_itself_gets_no_answer),
         TEST(a_wrong_token_ends_the_connection),
         TEST(a_connection_does_not_change_hands),
         TEST(the_acl_says_who_locks_what),
