@@ -129,12 +129,15 @@ static void peer_that_says_nothing_is_closed(void **state)
     static const char *const flags[] = {"--frame-timeout", "300ms", NULL};
     struct fixture fixture;
     struct peer silent;
+    struct peer empty;
     struct peer half;
     struct peer idle;
 
     (void)state;
     fixture_start(&fixture, flags);
     peer_open(&silent, &fixture);
+    peer_open(&empty, &fixture);
+    peer_send_bytes(&empty, "\0\0\0", 4);
     peer_open(&half, &fixture);
     peer_open(&idle, &fixture);
     send_lock(&half, "", "", "a");
@@ -144,10 +147,12 @@ static void peer_that_says_nothing_is_closed(void **state)
     peer_expect(&idle, WIRE_RESP_GRANTED);
 
     peer_expect_end(&silent);
+    peer_expect_end(&empty);
     peer_expect_end(&half);
     fixture_run(&fixture, 600);
     peer_expect_nothing(&idle);
     peer_close(&silent);
+    peer_close(&empty);
     peer_close(&half);
     peer_close(&idle);
     fixture_stop(&fixture);
