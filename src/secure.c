@@ -52,13 +52,14 @@ static int load(const struct server *server,
     return rv;
 }
 
-/* The node may still have to be made: secure_node() gives them to it then. */
+/* The node may still have to be made: secure_node() gives them to it then. One that stops may have no
+ * transport any more. */
 static void use(struct server *server, const struct secure_contexts *contexts)
 {
     secure_release(&server->secure);
     server->secure = *contexts;
     server->conn_host.tls = server->secure.clients;
-    if (server->node != NULL) {
+    if (server->node != NULL && !server->stopping) {
         secure_node(server);
     }
 }
