@@ -20,8 +20,8 @@
  * it is set, proves it: the certificate has to name the very node, netlock://CLUSTER/node/ID,
  * on both sides, and nothing is said in plain text any more.
  *
- * Limits: 64 inbound connections in handshake, 5 s for one, 4 inbound connections per
- * peer; a peer that says what libraft must not hear loses its connections, and gets no
+ * Limits: 64 inbound connections in handshake (one more, and the oldest goes), 5 s for one, 4 inbound
+ * connections per peer; a peer that says what libraft must not hear loses its connections, and gets no
  * other for a second. Whoever is refused is told why, and both sides log it, each reason at most once
  * per 5 s. */
 #ifndef NETLOCK_TRANSPORT_H

@@ -333,6 +333,25 @@ static void handshake_start(struct transport_link *link, enum link_stage stage)
     }
 }
 
+/* Who is a peer is through in a moment. Those that wait the longest are none: were the newest to go,
+ * a few that say nothing would keep all peers out. */
+static void close_oldest_inbound(struct transport_link *newest)
+{
+    struct transport *transport = newest->transport;
+    struct transport_link *oldest = newest;
+
+    for (struct transport_link *link = newest; link != NULL; link = link->next) {
+        if (link->request == NULL && link->stage != LINK_ENDED) {
+            oldest = link;
+        }
+    }
+    transport_log_gated(
+        transport, &transport->crowded,
+        "more than %d connections to the peer port are in handshake: closed the oldest",
+        TRANSPORT_HANDSHAKES_MAX);
+    link_fail(oldest, "");
+}
+
 static void on_connected(void *arg)
 {
     struct transport_link *link = arg;
@@ -340,13 +359,8 @@ static void on_connected(void *arg)
 
     link->stage = LINK_SECURE;
     link_set_deadline(link, transport->config.handshake_timeout_ms);
-    /* Accepted nevertheless, so that the backlog does not fill up with them. */
     if (link->request == NULL && transport->handshakes_count > TRANSPORT_HANDSHAKES_MAX) {
-        transport_log_gated(
-            transport, &transport->crowded,
-            "more than %d connections to the peer port are in handshake: closed one",
-            TRANSPORT_HANDSHAKES_MAX);
-        link_fail(link, "");
+        close_oldest_inbound(link);
     }
 }
 

@@ -141,7 +141,7 @@ static size_t take_frames(struct conn *conn, const uint8_t *data, size_t len)
             conn->put_off = true;
             break;
         }
-        conn->had_frame = true;
+        conn->had_frame = conn->had_frame || payload_len != 0;
         conn->incomplete_ms = 0;
         used += (size_t)size;
     }

@@ -52,13 +52,14 @@ static int load(const struct server *server,
     return rv;
 }
 
-/* The node may still have to be made: secure_node() gives them to it then. */
+/* The node may still have to be made: secure_node() gives them to it then. One that stops may have no
+ * transport any more. */
 static void use(struct server *server, const struct secure_contexts *contexts)
 {
     secure_release(&server->secure);
     server->secure = *contexts;
     server->conn_host.tls = server->secure.clients;
-    if (server->node != NULL) {
+    if (server->node != NULL && !server->stopping) {
         secure_node(server);
     }
 }
@@ -71,7 +72,8 @@ static void close_sessions_unnamed(struct server *server)
     DL_FOREACH_SAFE(server->sessions, session, next)
     {
         if (session->by_token &&
-            !tokens_have(server->access.tokens, session_principal(session))) {
+            !tokens_have(server->access.tokens, session_principal(session),
+                         session->token_hash)) {
             session_close(session, SESSION_GONE_AFTER_GRACE);
         }
     }

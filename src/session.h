@@ -42,6 +42,7 @@ struct session {
     char principal[ACL_PRINCIPAL_BYTES_MAX]; /* not NUL-terminated */
     size_t principal_len;                    /* 0: anonymous */
     bool by_token;                           /* it is the token's name */
+    unsigned char token_hash[TOKEN_HASH_BYTES];
 
     bool hello;
     uint64_t grace_ms; /* session grace, agreed in Hello */

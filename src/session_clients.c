@@ -23,9 +23,10 @@ static void draw_id(char out[static SESSION_DEFAULT_ID_BYTES])
     }
 }
 
-/* What binds an id to whoever made it: its secret, and the principal if there is one. The
- * log and every replica know the digest only: who reads them cannot attach the client, and
- * who has the secret but is somebody else cannot either. */
+/* What binds an id to whoever made it: its principal and its secret, as far as there are
+ * any. No principal has a colon, so neither is ever taken for the other. The log and every
+ * replica know the digest only: who reads them cannot attach the client, and who has the
+ * secret but is somebody else cannot either. */
 static struct fsm_str digest_owner(const struct session *session,
                                    const void *secret,
                                    size_t len,
@@ -39,9 +40,7 @@ static struct fsm_str digest_owner(const struct session *session,
         return (struct fsm_str){0};
     }
     memcpy(owner, session->principal, owner_len);
-    if (owner_len != 0) {
-        owner[owner_len++] = ':'; /* no principal has one */
-    }
+    owner[owner_len++] = ':';
     if (len != 0) {
         memcpy(owner + owner_len, secret, len);
     }

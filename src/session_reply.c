@@ -1,6 +1,5 @@
 #include "session_request.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -33,9 +32,10 @@ enum session_need session_answer(struct session *session, struct wire_response *
     if (!session_is_quiet(session)) {
         return SESSION_NEEDS_QUIET;
     }
-    int rv = session_send(session, response);
-    assert(rv == 0);
-    (void)rv;
+    if (session_send(session, response) != 0) {
+        session_refuse(session, response->key, response->client, WIRE_ERROR_TOO_LARGE,
+                       "the answer does not fit a frame");
+    }
     return SESSION_NEEDS_NOTHING;
 }
 

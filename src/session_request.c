@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TOKEN_RETRY_MS = 1000 };
+
 /* ---- locks ---- */
 
 static enum session_need handle_command(struct session *session,
@@ -50,27 +52,41 @@ static enum session_need handle_list(struct session *session,
 
 /* ---- the connection itself ---- */
 
+/* Its clients are bound to a name, and what it waits for was allowed to one. */
+static bool is_spoken_for(const struct session *session)
+{
+    return session->hello || session->live.links != NULL;
+}
+
+static bool is_called(const struct session *session, struct fsm_str name)
+{
+    return session->principal_len == name.len &&
+           memcmp(session->principal, name.data, name.len) == 0;
+}
+
 /* A token says who it is, whatever the certificate says. Returns why not, or NULL. */
 static const char *identify(struct session *session, const struct wire_request *request)
 {
     struct server *server = session->server;
     struct fsm_str token = fsm_str_of(request->hello.token);
+    unsigned char hash[TOKEN_HASH_BYTES];
 
     if (token.len == 0) {
         return NULL;
     }
-    if (admission_token_waits(server, session->address)) {
-        return "too many wrong tokens from this address; wait a second";
-    }
-    struct fsm_str name = tokens_find(server->access.tokens, token);
+    struct fsm_str name = tokens_find(server->access.tokens, token, hash);
     if (name.len == 0) {
         admission_token_failed(server, session->address);
         return "not a token of this cluster";
     }
     admission_token_passed(session->address);
+    if (is_spoken_for(session) && !is_called(session, name)) {
+        return "this connection is somebody else's; open another";
+    }
     memcpy(session->principal, name.data, name.len);
     session->principal_len = name.len;
     session->by_token = true;
+    memcpy(session->token_hash, hash, sizeof(hash));
     return NULL;
 }
 
@@ -91,12 +107,30 @@ static enum session_need refuse_stranger(struct session *session,
     return session_hang_up(session);
 }
 
+/* Its token may well be right: it was somebody else at its address who guessed. */
+static enum session_need put_back(struct session *session,
+                                  const struct wire_request *request)
+{
+    session->hello = true; /* it understands errors */
+    session_answer_error(session, request, WIRE_ERROR_BUSY,
+                         "too many wrong tokens from this address; wait a second",
+                         TOKEN_RETRY_MS);
+    return session_hang_up(session);
+}
+
 static const char stranger_text[] =
     "not known here: show a certificate or a token that the cluster's ACL allows";
 
 static bool is_stranger(const struct session *session)
 {
     return !access_knows(&session->server->access, session_principal(session));
+}
+
+static enum session_need turn_away(struct session *session,
+                                   const struct wire_request *request)
+{
+    return session->hello ? refuse_stranger(session, request, stranger_text)
+                          : session_hang_up(session);
 }
 
 static enum session_need handle_hello(struct session *session,
@@ -109,6 +143,10 @@ static enum session_need handle_hello(struct session *session,
 
     if (!session_is_quiet(session)) {
         return SESSION_NEEDS_QUIET;
+    }
+    if (request->hello.token.len != 0 &&
+        admission_token_waits(server, session->address)) {
+        return put_back(session, request);
     }
     const char *wrong = identify(session, request);
     session->hello = true;
@@ -234,8 +272,7 @@ static enum session_need handle(struct session *session,
         return handle_hello(session, request);
     }
     if (is_stranger(session)) {
-        return session->hello ? refuse_stranger(session, request, stranger_text)
-                              : session_hang_up(session);
+        return turn_away(session, request);
     }
     if (request_extended(request->type) && !session->hello) {
         struct request_refusal refusal = {.error = WIRE_ERROR_UNKNOWN_TYPE,
@@ -286,6 +323,9 @@ session_handle_frame(struct session *session, const uint8_t *payload, size_t len
     }
     if (refusal.problem == WIRE_MALFORMED) {
         return refuse_malformed(session, &request, refusal.text);
+    }
+    if (is_stranger(session)) {
+        return turn_away(session, &request);
     }
     /* A plain client of a node that does not lead goes, whatever it asked. */
     if (!server->serving && !session->hello) {

@@ -9,10 +9,8 @@
 #include "acl.h"
 #include "xalloc.h"
 
-enum { HASH_BYTES = 32 };
-
 struct entry {
-    unsigned char hash[HASH_BYTES];
+    unsigned char hash[TOKEN_HASH_BYTES];
     char name[ACL_PRINCIPAL_BYTES_MAX];
     size_t name_len;
 };
@@ -30,12 +28,13 @@ static int digit_of(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static bool parse_hash(const char *hex, size_t len, unsigned char ret[static HASH_BYTES])
+static bool
+parse_hash(const char *hex, size_t len, unsigned char ret[static TOKEN_HASH_BYTES])
 {
-    if (len != (size_t)2 * HASH_BYTES) {
+    if (len != (size_t)2 * TOKEN_HASH_BYTES) {
         return false;
     }
-    for (size_t i = 0; i < HASH_BYTES; i++) {
+    for (size_t i = 0; i < TOKEN_HASH_BYTES; i++) {
         int high = digit_of(hex[2 * i]);
         int low = digit_of(hex[2 * i + 1]);
         if (high < 0 || low < 0) {
@@ -129,29 +128,33 @@ void tokens_free(struct tokens *tokens)
     }
 }
 
-struct fsm_str tokens_find(const struct tokens *tokens, struct fsm_str token)
+struct fsm_str tokens_find(const struct tokens *tokens,
+                           struct fsm_str token,
+                           unsigned char ret_hash[static TOKEN_HASH_BYTES])
 {
-    unsigned char hash[HASH_BYTES];
     struct fsm_str found = {0};
 
-    if (EVP_Digest(token.data, token.len, hash, NULL, EVP_sha256(), NULL) != 1) {
+    if (EVP_Digest(token.data, token.len, ret_hash, NULL, EVP_sha256(), NULL) != 1) {
         abort();
     }
     for (size_t i = 0; tokens != NULL && i < tokens->entries_count; i++) {
         const struct entry *entry = &tokens->entries[i];
-        if (CRYPTO_memcmp(entry->hash, hash, HASH_BYTES) == 0) {
+        if (CRYPTO_memcmp(entry->hash, ret_hash, TOKEN_HASH_BYTES) == 0) {
             found = (struct fsm_str){.data = entry->name, .len = entry->name_len};
         }
     }
     return found;
 }
 
-bool tokens_have(const struct tokens *tokens, struct fsm_str name)
+bool tokens_have(const struct tokens *tokens,
+                 struct fsm_str name,
+                 const unsigned char hash[static TOKEN_HASH_BYTES])
 {
     for (size_t i = 0; tokens != NULL && i < tokens->entries_count; i++) {
         const struct entry *entry = &tokens->entries[i];
         if (entry->name_len == name.len &&
-            memcmp(entry->name, name.data, name.len) == 0) {
+            memcmp(entry->name, name.data, name.len) == 0 &&
+            CRYPTO_memcmp(entry->hash, hash, TOKEN_HASH_BYTES) == 0) {
             return true;
         }
     }

@@ -15,6 +15,8 @@
 #include "fsm.h"
 #include "text_file.h"
 
+enum { TOKEN_HASH_BYTES = 32 };
+
 struct tokens;
 
 /* The caller's to free. Returns 0, or -EINVAL with the first problem. */
@@ -27,9 +29,13 @@ void tokens_free(struct tokens *tokens); /* NULL is fine */
 
 /* Whose it is; empty if nobody's. The string is the tokens' own. Takes as long for a
  * wrong one as for a right one. @tokens may be NULL: there are none. */
-struct fsm_str tokens_find(const struct tokens *tokens, struct fsm_str token);
+struct fsm_str tokens_find(const struct tokens *tokens,
+                           struct fsm_str token,
+                           unsigned char ret_hash[static TOKEN_HASH_BYTES]);
 
-/* Whether anybody has this name. */
-bool tokens_have(const struct tokens *tokens, struct fsm_str name);
+/* Whether @name still has the token of that hash. */
+bool tokens_have(const struct tokens *tokens,
+                 struct fsm_str name,
+                 const unsigned char hash[static TOKEN_HASH_BYTES]);
 
 #endif

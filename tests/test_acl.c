@@ -227,6 +227,7 @@ static void a_token_says_who_it_is(void **state)
     char text[400], line[160];
     struct text_problem problem;
     struct tokens *tokens = NULL;
+    unsigned char hash[TOKEN_HASH_BYTES];
 
     (void)state;
     hash_line("other", "another-token-of-32-characters..", line);
@@ -234,12 +235,15 @@ static void a_token_says_who_it_is(void **state)
     hash_line("cron-a", token, line);
     strcat(text, line);
     assert_int_equal(tokens_parse(text, strlen(text), &tokens, &problem), 0);
-    struct fsm_str name = tokens_find(tokens, str(token));
+    struct fsm_str name = tokens_find(tokens, str(token), hash);
     assert_int_equal(name.len, 6);
     assert_memory_equal(name.data, "cron-a", 6);
-    assert_int_equal(tokens_find(tokens, str("0123456789abcdef0123456789abcdeF")).len, 0);
-    assert_int_equal(tokens_find(tokens, str("")).len, 0);
-    assert_int_equal(tokens_find(NULL, str(token)).len, 0);
+    assert_true(tokens_have(tokens, name, hash));
+    assert_false(tokens_have(tokens, str("other"), hash));
+    assert_int_equal(
+        tokens_find(tokens, str("0123456789abcdef0123456789abcdeF"), hash).len, 0);
+    assert_int_equal(tokens_find(tokens, str(""), hash).len, 0);
+    assert_int_equal(tokens_find(NULL, str(token), hash).len, 0);
     tokens_free(tokens);
 }
 

@@ -180,6 +180,21 @@ static void who_shows_nothing_gets_nothing_but_an_error(void **state)
     peer_close(&peer);
 }
 
+/* Not even what is wrong with its question. */
+static void who_says_nothing_of_itself_gets_no_answer(void **state)
+{
+    struct access_fixture *fixture = *state;
+    char name[300];
+    struct peer peer;
+
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    peer_open(&peer, &fixture->server);
+    send_lock(&peer, "", name, WIRE_WRITE);
+    peer_expect_end(&peer);
+    peer_close(&peer);
+}
+
 static void a_wrong_token_ends_the_connection(void **state)
 {
     struct access_fixture *fixture = *state;
@@ -188,6 +203,19 @@ static void a_wrong_token_ends_the_connection(void **state)
     peer_open(&peer, &fixture->server);
     say_hello(&peer, "token-a-0123456789abcdeF");
     expect_stranger(&peer, "not a token");
+}
+
+static void a_connection_does_not_change_hands(void **state)
+{
+    struct peer peer;
+
+    open_as(&peer, state, token_a);
+    send_lock(&peer, "worker-1", "shop/1", WIRE_WRITE);
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    say_hello(&peer, token_a);
+    peer_expect(&peer, WIRE_RESP_HELLO);
+    say_hello(&peer, token_b);
+    expect_stranger(&peer, "somebody else's");
 }
 
 /* Says Hello with @token, and whether the answer's text has @part; "" is a welcome. */
@@ -208,20 +236,51 @@ static bool is_answered(void **state, const char *token, const char *part)
     return part[0] == '\0' ? text[0] == '\0' : strstr(text, part) != NULL;
 }
 
-static void who_guesses_has_to_wait(void **state)
+/* Wrong tokens, each another one, until the address has to wait. */
+static void guess(void **state)
 {
-    struct access_fixture *fixture = *state;
+    char token[64];
     int guesses = 0;
 
     /* On a slow machine more than five: each is forgiven after a second. */
-    while (guesses < 100 && !is_answered(state, "0123456789abcdef-guessed", "too many")) {
-        guesses++;
-    }
+    do {
+        snprintf(token, sizeof(token), "0123456789abcdef-guess-%d", guesses);
+    } while (!is_answered(state, token, "too many") && ++guesses < 100);
     assert_in_range(guesses, 5, 99);
+}
+
+static void who_guesses_has_to_wait(void **state)
+{
+    struct access_fixture *fixture = *state;
+
+    guess(state);
     for (int i = 0; i < 100 && !is_answered(state, token_a, ""); i++) {
         fixture_run(&fixture->server, 100);
         assert_int_not_equal(i, 99);
     }
+}
+
+/* Whose token is right, and has to wait because of others, is not told that it is wrong. */
+static void who_waits_for_guesses_is_told_to_ask_again(void **state)
+{
+    struct access_fixture *fixture = *state;
+    struct peer peer;
+
+    for (int i = 0; i < 100; i++) {
+        guess(state);
+        peer_open(&peer, &fixture->server);
+        say_hello(&peer, token_a);
+        struct wire_response response = peer_expect_any(&peer);
+        if (response.type == WIRE_RESP_ERROR) {
+            assert_int_equal(response.error.code, WIRE_ERROR_BUSY);
+            assert_int_not_equal(response.error.retry_after_ms, 0);
+            peer_expect_end(&peer);
+            peer_close(&peer);
+            return;
+        }
+        peer_close(&peer); /* a second was over already */
+    }
+    fail();
 }
 
 /* ---- what ---- */
@@ -346,6 +405,28 @@ static void a_stolen_secret_is_of_no_use_to_another_principal(void **state)
     peer_close(&b);
 }
 
+/* A secret that begins like the name of a principal, who has none. */
+static void a_secret_is_not_taken_for_a_name(void **state)
+{
+    static const char name[] = "fifteen-letters";
+    struct access_fixture *fixture = *state;
+    char error[SERVER_ERROR_BYTES], text[200] = "";
+    struct peer owner, thief;
+
+    write_text(fixture->acl, "allow fifteen-letters write *\nallow anonymous write *\n");
+    add_token(text, sizeof(text), name, token_a);
+    write_text(fixture->tokens, text);
+    assert_int_equal(server_reload(fixture->server.server, error), 0);
+    open_as(&owner, state, token_a);
+    open_as(&thief, state, "");
+    send_lock(&owner, "worker-1", "shop/1", WIRE_WRITE);
+    peer_expect(&owner, WIRE_RESP_GRANTED);
+    send_attach(&thief, "worker-1", str("fifteen-letters:"));
+    expect_error_not_allowed(&thief);
+    peer_close(&owner);
+    peer_close(&thief);
+}
+
 /* ---- reload ---- */
 
 static void a_mistake_in_a_file_leaves_what_was_in_force(void **state)
@@ -383,21 +464,48 @@ static void who_loses_the_token_loses_the_connection(void **state)
     peer_close(&b);
 }
 
+static void a_token_that_was_replaced_is_of_no_use_any_more(void **state)
+{
+    struct access_fixture *fixture = *state;
+    char error[SERVER_ERROR_BYTES], text[400] = "";
+    struct peer old, new;
+
+    add_token(text, sizeof(text), "a", token_b);
+    size_t new_len = strlen(text);
+    add_token(text, sizeof(text), "a", token_a);
+    write_text(fixture->tokens, text);
+    assert_int_equal(server_reload(fixture->server.server, error), 0);
+    open_as(&old, state, token_a);
+    open_as(&new, state, token_b);
+    text[new_len] = '\0';
+    write_text(fixture->tokens, text);
+    assert_int_equal(server_reload(fixture->server.server, error), 0);
+    peer_expect_end(&old);
+    peer_expect_nothing(&new);
+    peer_close(&old);
+    peer_close(&new);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(who_shows_nothing_gets_nothing_but_an_error),
+        TEST(who_says_nothing_of_itself_gets_no_answer),
         TEST(a_wrong_token_ends_the_connection),
+        TEST(a_connection_does_not_change_hands),
         TEST(the_acl_says_who_locks_what),
         TEST(looking_and_breaking_need_their_own_rules),
         TEST(what_is_held_is_released_without_the_permission_to_lock),
         TEST(an_id_is_of_no_use_to_another_principal),
         TEST(a_stolen_secret_is_of_no_use_to_another_principal),
+        TEST(a_secret_is_not_taken_for_a_name),
         TEST(a_mistake_in_a_file_leaves_what_was_in_force),
         TEST(who_loses_the_token_loses_the_connection),
+        TEST(a_token_that_was_replaced_is_of_no_use_any_more),
         TEST(who_guesses_has_to_wait),
+        TEST(who_waits_for_guesses_is_told_to_ask_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,12 +129,15 @@ static void peer_that_says_nothing_is_closed(void **state)
     static const char *const flags[] = {"--frame-timeout", "300ms", NULL};
     struct fixture fixture;
     struct peer silent;
+    struct peer empty;
     struct peer half;
     struct peer idle;
 
     (void)state;
     fixture_start(&fixture, flags);
     peer_open(&silent, &fixture);
+    peer_open(&empty, &fixture);
+    peer_send_bytes(&empty, "\0\0\0", 4);
     peer_open(&half, &fixture);
     peer_open(&idle, &fixture);
     send_lock(&half, "", "", "a");
@@ -144,10 +147,12 @@ static void peer_that_says_nothing_is_closed(void **state)
     peer_expect(&idle, WIRE_RESP_GRANTED);
 
     peer_expect_end(&silent);
+    peer_expect_end(&empty);
     peer_expect_end(&half);
     fixture_run(&fixture, 600);
     peer_expect_nothing(&idle);
     peer_close(&silent);
+    peer_close(&empty);
     peer_close(&half);
     peer_close(&idle);
     fixture_stop(&fixture);
@@ -264,6 +269,33 @@ static void clients_of_one_connection_are_limited(void **state)
     assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code, WIRE_ERROR_LIMIT);
     peer_expect(&peer, WIRE_RESP_GRANTED);
     peer_close(&peer);
+    fixture_stop(&fixture);
+}
+
+static void a_list_that_fits_no_frame_is_refused(void **state)
+{
+    enum { ID_BYTES = 255, IDS = 1048576 / ID_BYTES };
+    static const char *const flags[] = {"--clients-per-connection-max", "10000", NULL};
+    struct wire_request request = {.type = WIRE_REQ_ATTACH};
+    struct fixture fixture;
+    struct peer peer;
+    char id[ID_BYTES + 1];
+
+    (void)state;
+    fixture_start(&fixture, flags);
+    peer_open(&peer, &fixture);
+    peer_hello(&peer, 0);
+    for (int i = 0; i < IDS; i++) {
+        snprintf(id, sizeof(id), "%0*d", ID_BYTES, i);
+        request.client = str(id);
+        peer_send(&peer, &request);
+        peer_expect(&peer, WIRE_RESP_ATTACH);
+    }
+    peer_send(&peer, &(struct wire_request){.type = WIRE_REQ_GET_ATTACHED_IDS});
+    assert_int_equal(peer_expect(&peer, WIRE_RESP_ERROR).error.code,
+                     WIRE_ERROR_TOO_LARGE);
+    peer_close(&peer);
+    expect_service(&fixture);
     fixture_stop(&fixture);
 }
 
@@ -455,6 +487,7 @@ int main(void)
         cmocka_unit_test(connections_above_the_limit_are_refused),
         cmocka_unit_test(connections_of_one_address_are_limited),
         cmocka_unit_test(clients_of_one_connection_are_limited),
+        cmocka_unit_test(a_list_that_fits_no_frame_is_refused),
         cmocka_unit_test(limits_of_the_cluster_are_named),
         cmocka_unit_test(replica_without_room_slows_clients_down),
         cmocka_unit_test(client_that_knows_busy_is_told),

@@ -7,11 +7,13 @@ Each refusal is seen from both sides, and beside an innocent client, which holds
 
 import os
 import shutil
+import signal
 import socket
 import ssl
 import struct
 import subprocess
 import sys
+import time
 
 from procs import Cluster, Suite, wait_until
 
@@ -303,6 +305,22 @@ def certificates_are_replaced_while_clients_stay():
                 assert serial(cluster) == second
             # The innocent's connection is the first one still: it never said Hello again.
             assert cluster.log_text(1).count("client-hello") == hellos, cluster.log_text(1)
+
+
+@test
+def a_reload_while_a_node_stops_is_harmless():
+    with tls_cluster() as cluster:
+        cluster.start()
+        clients = [connect(cluster) for _ in range(100)]
+        cluster.signal(1, signal.SIGTERM)
+        for _ in range(100):
+            cluster.hangup(1)
+            time.sleep(0.002)
+        # Behind its last turn nothing handles signals any more: then it may end by this one.
+        status = cluster._nodes[1].process.wait(WAIT)
+        assert status in (0, -signal.SIGHUP), cluster.log_text(1)
+        for client in clients:
+            client.close()
 
 
 if __name__ == "__main__":
