@@ -5,7 +5,7 @@
  * on connections of their own: a Hello, whose answer says whether the server leads; and a server that begins to
  * lead tells that by itself. The connection on which one says so becomes the session's: all that is left to do
  * is the attach, one round trip. A slow leader costs its clients nothing: as long as nobody else says
- * that it leads, they stay.
+ * that it leads, they stay; and if it stays slow, scouts go out less and less often.
  *
  * What scouts hear proves nothing about leases. */
 #ifndef NETLOCK_CLIENT_SCOUT_H
@@ -35,10 +35,12 @@ struct scout {
 };
 
 struct client_scouts {
-    bool out; /* under way */
+    bool out;        /* under way, */
+    uint64_t out_ms; /* since when */
     uint64_t ask_at_ms;
     uint64_t interval_ms;
-    size_t first; /* of the servers, where there are more than scouts */
+    uint64_t rest_ms, rest_end_ms; /* before a late answer sends them out again */
+    size_t first;                  /* of the servers, where there are more than scouts */
     struct scout scouts[SCOUTS_MAX];
 };
 

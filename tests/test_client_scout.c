@@ -73,6 +73,29 @@ static void a_leader_that_is_only_slow_is_not_left(void **state)
     world_free(world);
 }
 
+/* Where every answer is late, for every client, nobody would have time for anything but scouts. */
+static void a_leader_that_stays_slow_is_scouted_rarely(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&all);
+    unsigned outings = 0;
+
+    fake_greet(world, FIRST, NULL, 0);
+    for (int i = 0; i < 100; i++) {
+        world->result[0] = (struct fake_result){0};
+        world_lock(world, "job", NULL);
+        fake_expect(world, FIRST, WIRE_REQ_LOCK);
+        world_advance(world, LATE_MS);
+        outings += world->nl->scouts.out;
+        fake_deny(world, FIRST, "job", WIRE_DENY_HELD);
+        world_wait(world, &world->result[0]);
+        assert_false(world->nl->scouts.out);
+    }
+    assert_in_range(outings, 1, 8);
+    assert_int_equal(world_count(world, NETLOCK_DISCONNECTED, NULL), 0);
+    world_free(world);
+}
+
 static void no_scout_goes_out_before_an_answer_is_late(void **state)
 {
     (void)state;
@@ -112,6 +135,7 @@ int main(void)
         cmocka_unit_test(another_leader_is_joined_on_the_scouts_connection),
         cmocka_unit_test(a_server_that_begins_to_lead_is_believed),
         cmocka_unit_test(a_leader_that_is_only_slow_is_not_left),
+        cmocka_unit_test(a_leader_that_stays_slow_is_scouted_rarely),
         cmocka_unit_test(no_scout_goes_out_before_an_answer_is_late),
         cmocka_unit_test(a_lost_leader_is_looked_for_everywhere),
     };
