@@ -100,6 +100,7 @@ static void listen_to(struct netlock *nl, struct scout *scout)
             return;
         }
         scout->state = SCOUT_ANSWERED;
+        scout->follower = answer.type == WIRE_RESP_HELLO && !answer.hello.leader;
     }
     if (rv == 0 && client_conn_unsent(&scout->conn))
         rv = client_conn_flush(&scout->conn); /* what TLS has to say */
@@ -124,6 +125,17 @@ void client_scouts_event(struct netlock *nl, int fd)
         }
         return;
     }
+}
+
+bool client_scouts_wait_at(const struct netlock *nl, const struct client_server *server)
+{
+    for (size_t i = 0; i < SCOUTS_MAX; i++) {
+        const struct scout *scout = &nl->scouts.scouts[i];
+        if (scout->state == SCOUT_ANSWERED && scout->follower &&
+            client_server_same(&scout->server, server))
+            return true;
+    }
+    return false;
 }
 
 /* ---- all of them ------------------------------------------------------------------------ */

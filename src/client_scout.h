@@ -30,6 +30,7 @@ enum scout_state {
 
 struct scout {
     enum scout_state state;
+    bool follower; /* ANSWERED: that it does not lead */
     struct client_conn conn;
     struct client_server server;
 };
@@ -51,6 +52,8 @@ void client_scouts_release(struct netlock *nl);
 void client_scouts_run(struct netlock *nl);
 /* epoll says that something can be done with @fd, which may be a scout's. */
 void client_scouts_event(struct netlock *nl, int fd);
+/* Whether @server, a follower, would tell a scout if it began to lead. */
+bool client_scouts_wait_at(const struct netlock *nl, const struct client_server *server);
 /* When client_scouts_run() has something to do, or CLIENT_NEVER. */
 uint64_t client_scouts_due_ms(const struct netlock *nl);
 
