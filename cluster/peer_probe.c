@@ -145,7 +145,11 @@ void peer_probe_start(struct peer_probe *probe, const struct sockaddr *address)
     if (probe->closing) {
         return;
     }
-    memcpy(&probe->address, address, address_len(address));
+    /* What the other one answers must not be taken for this one's. */
+    if (memcmp(&probe->address, address, address_len(address)) != 0) {
+        peer_probe_stop(probe);
+        memcpy(&probe->address, address, address_len(address));
+    }
     if (!uv_is_active((uv_handle_t *)&probe->timer)) {
         probe->begun = 0;
         uv_timer_start(&probe->timer, on_time, try_at_ms[0], 0);

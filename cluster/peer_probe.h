@@ -31,8 +31,8 @@ void peer_probe_init(struct peer_probe *probe,
                      void *arg);
 
 /* Ask now, and again within the next moments. @on_refused as soon as one attempt is refused, not from
- * inside this call, and then no more; never, if none is. A probe that is under way goes on with
- * this address in place of its own. */
+ * inside this call, and then no more; never, if none is. A probe of this address that is under way goes
+ * on; one of another is stopped. */
 void peer_probe_start(struct peer_probe *probe, const struct sockaddr *address);
 void peer_probe_stop(struct peer_probe *probe);
 

@@ -43,7 +43,7 @@ enum {
     CLIENT_ANSWER_MAX_MS = 5000, /* the shortest lease, within these */
     CLIENT_BACKOFF_MIN_MS = 20,
     CLIENT_BACKOFF_MAX_MS = 500,
-    CLIENT_BACKOFF_SCOUTED_MS = 2000, /* while scouts wait for the next leader */
+    CLIENT_BACKOFF_SCOUTED_MS = 1000, /* while scouts wait for the next leader */
     CLIENT_BACKOFF_PART = 4, /* of the time without a leader */
     CLIENT_CLOSE_MS = 1000,
     CLIENT_MARGIN_MS = 5, /* of every lease, beside the drift: rounding of two clocks */
@@ -219,6 +219,7 @@ struct session {
     uint64_t retry_at_ms;    /* DOWN */
     uint64_t retry_least_ms; /* a server asked for this long */
     uint64_t scout_at_ms;    /* without a connection: when to ask everybody */
+    bool round_done;         /* all servers were tried since */
     uint64_t backoff_ms;
     uint64_t ready_ms, down_since_ms;
     uint64_t trouble_since_ms; /* no connection has lasted since */

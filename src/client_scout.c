@@ -10,6 +10,8 @@ enum {
     LATE_MS = 200, /* an answer after it is late */
     INTERVAL_MIN_MS = 8,
     INTERVAL_MAX_MS = 1000, /* a node that begins to serve says so by itself */
+    REST_MIN_MS = 500,
+    REST_MAX_MS = 30000,
 };
 
 void client_scouts_init(struct netlock *nl)
@@ -98,6 +100,7 @@ static void listen_to(struct netlock *nl, struct scout *scout)
             return;
         }
         scout->state = SCOUT_ANSWERED;
+        scout->follower = answer.type == WIRE_RESP_HELLO && !answer.hello.leader;
     }
     if (rv == 0 && client_conn_unsent(&scout->conn))
         rv = client_conn_flush(&scout->conn); /* what TLS has to say */
@@ -124,13 +127,28 @@ void client_scouts_event(struct netlock *nl, int fd)
     }
 }
 
+bool client_scouts_wait_at(const struct netlock *nl, const struct client_server *server)
+{
+    for (size_t i = 0; i < SCOUTS_MAX; i++) {
+        const struct scout *scout = &nl->scouts.scouts[i];
+        if (scout->state == SCOUT_ANSWERED && scout->follower &&
+            client_server_same(&scout->server, server))
+            return true;
+    }
+    return false;
+}
+
 /* ---- all of them ------------------------------------------------------------------------ */
 
 static uint64_t late_at_ms(const struct netlock *nl)
 {
     const struct operation *oldest = TAILQ_FIRST(&nl->sent);
 
-    return oldest != NULL ? oldest->sent_ms + LATE_MS : CLIENT_NEVER;
+    if (oldest == NULL)
+        return CLIENT_NEVER;
+    uint64_t late_ms = oldest->sent_ms + LATE_MS;
+    return nl->scouts.out || late_ms > nl->scouts.rest_end_ms ? late_ms
+                                                              : nl->scouts.rest_end_ms;
 }
 
 /* Since when they are needed; CLIENT_NEVER: they are not. */
@@ -165,18 +183,44 @@ static void ask_all(struct netlock *nl)
         scouts->interval_ms = INTERVAL_MAX_MS;
 }
 
+/* Where every answer is late, for every client, scouts would take what time the servers have left. */
+static void rest_longer(struct netlock *nl)
+{
+    struct client_scouts *scouts = &nl->scouts;
+    bool again = scouts->rest_ms != 0 && nl->now_ms < scouts->rest_end_ms + REST_MAX_MS;
+
+    scouts->rest_ms = again ? 2 * scouts->rest_ms : REST_MIN_MS;
+    if (scouts->rest_ms > REST_MAX_MS)
+        scouts->rest_ms = REST_MAX_MS;
+    scouts->rest_end_ms = nl->now_ms + client_jitter(nl, scouts->rest_ms);
+}
+
+static void call_back(struct netlock *nl)
+{
+    struct client_scouts *scouts = &nl->scouts;
+
+    for (size_t i = 0; i < SCOUTS_MAX; i++)
+        come_back(nl, &scouts->scouts[i]);
+    scouts->out = false;
+    /* In vain, if the session is what it was. */
+    if (nl->session.state == SESSION_READY && nl->session.ready_ms < scouts->out_ms)
+        rest_longer(nl);
+    else
+        scouts->rest_ms = scouts->rest_end_ms = 0;
+}
+
 void client_scouts_run(struct netlock *nl)
 {
     struct client_scouts *scouts = &nl->scouts;
 
     if (nl->now_ms < needed_at_ms(nl)) {
-        for (size_t i = 0; scouts->out && i < SCOUTS_MAX; i++)
-            come_back(nl, &scouts->scouts[i]);
-        scouts->out = false;
+        if (scouts->out)
+            call_back(nl);
         return;
     }
     if (!scouts->out) {
         scouts->out = true;
+        scouts->out_ms = nl->now_ms;
         scouts->interval_ms = INTERVAL_MIN_MS;
         scouts->ask_at_ms = nl->now_ms;
     }

@@ -146,6 +146,7 @@ void session_fail(struct netlock *nl, int rv)
             nl); /* a server that attaches us and then breaks must not make us spin */
     }
     session->scout_at_ms = session->retry_at_ms;
+    session->round_done = false;
     session->down_since_ms = nl->now_ms;
     session->notice_connected = false;
     session->notice_disconnected = true;
@@ -168,6 +169,7 @@ static bool next_server(struct netlock *nl)
         return true;
     struct client_server *server = client_servers_next(&session->servers);
     if (server == NULL) {
+        session->round_done = true;
         back_off(nl);
         return false;
     }
@@ -178,12 +180,22 @@ static bool next_server(struct netlock *nl)
     return true;
 }
 
+/* A follower tells its scouts when it begins to lead. Once it is asked all the same: for whom it follows. */
+static bool is_left_to_scouts(const struct netlock *nl)
+{
+    return nl->session.round_done && client_scouts_wait_at(nl, &nl->session.server);
+}
+
 static void connect_next(struct netlock *nl)
 {
     struct session *session = &nl->session;
     while (session->state == SESSION_DOWN && next_server(nl)) {
         if (session->next_address >= session->server.addresses_count)
             continue;
+        if (is_left_to_scouts(nl)) {
+            session->next_address = SERVER_ADDRESSES_MAX;
+            continue;
+        }
         const struct client_address *address =
             &session->server.addresses[session->next_address++];
         if (client_conn_open(&session->conn, (const struct sockaddr *)&address->storage,
@@ -472,8 +484,7 @@ static void poll_socket(struct netlock *nl)
 {
     struct epoll_event events[2 + SCOUTS_MAX];
     /* All that can happen is that something comes, and then reading is faster than asking first. */
-    if (nl->session.state == SESSION_READY && !nl->session.watch_out &&
-        !nl->scouts.out) {
+    if (nl->session.state == SESSION_READY && !nl->session.watch_out && !nl->scouts.out) {
         receive(nl);
         return;
     }

@@ -40,8 +40,11 @@ bool fixture_serves(struct fixture *fixture);
 /* As netlockd on SIGTERM; asserts that nothing is left on the loop. */
 void fixture_stop(struct fixture *fixture);
 
-/* Turn the loop for @ms. */
+/* Turn the loop for @ms, and at least once unless that is 0. */
 void fixture_run(struct fixture *fixture, unsigned ms);
+
+/* Of a steady clock. A test may say that something took so long at least, never at most. */
+uint64_t fixture_now_ms(void);
 
 struct peer {
     struct fixture *fixture;

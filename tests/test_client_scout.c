@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <string.h>
+
 #include <cmocka.h>
 
 #include "fake_server.h"
@@ -73,6 +75,29 @@ static void a_leader_that_is_only_slow_is_not_left(void **state)
     world_free(world);
 }
 
+/* Where every answer is late, for every client, nobody would have time for anything but scouts. */
+static void a_leader_that_stays_slow_is_scouted_rarely(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&all);
+    unsigned outings = 0;
+
+    fake_greet(world, FIRST, NULL, 0);
+    for (int i = 0; i < 100; i++) {
+        world->result[0] = (struct fake_result){0};
+        world_lock(world, "job", NULL);
+        fake_expect(world, FIRST, WIRE_REQ_LOCK);
+        world_advance(world, LATE_MS);
+        outings += world->nl->scouts.out;
+        fake_deny(world, FIRST, "job", WIRE_DENY_HELD);
+        world_wait(world, &world->result[0]);
+        assert_false(world->nl->scouts.out);
+    }
+    assert_in_range(outings, 1, 8);
+    assert_int_equal(world_count(world, NETLOCK_DISCONNECTED, NULL), 0);
+    world_free(world);
+}
+
 static void no_scout_goes_out_before_an_answer_is_late(void **state)
 {
     (void)state;
@@ -106,14 +131,67 @@ static void a_lost_leader_is_looked_for_everywhere(void **state)
     world_free(world);
 }
 
+static void answer_as_follower(struct world *world, struct fake *fake)
+{
+    if (fake->request.type == WIRE_REQ_HELLO)
+        fake_hello(world, fake, false, "");
+}
+
+static bool a_scout_has_heard(const struct world *world)
+{
+    bool heard = false;
+    for (size_t i = 0; i < SCOUTS_MAX; i++)
+        heard = heard || world->nl->scouts.scouts[i].state == SCOUT_ANSWERED;
+    return heard;
+}
+
+static bool session_is_at(const struct world *world, const struct fake *fake)
+{
+    char text[SERVER_TEXT_BYTES];
+    client_server_format(&world->nl->session.server, text);
+    return world->nl->session.state != SESSION_DOWN && strcmp(text, fake->address) == 0;
+}
+
+/* It tells its scouts when it begins to lead; ten thousand clients would keep it from that. */
+static void a_follower_is_asked_by_scouts_only(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&all);
+
+    fake_refuse_connections(THIRD);
+    fake_greet(world, FIRST, NULL, 0);
+    world_advance(world, 1500);
+    fake_refuse_connections(FIRST);
+    fake_close(FIRST);
+    world_until_down(world);
+    for (int i = 0; i < 5000 && !(a_scout_has_heard(world) &&
+                                  world->nl->session.state == SESSION_DOWN);
+         i++) {
+        world_advance(world, 2);
+        fake_serve(world, SECOND, answer_as_follower);
+    }
+    assert_true(a_scout_has_heard(world));
+
+    unsigned visits = 0;
+    for (int i = 0; i < 500; i++) {
+        world_advance(world, 10);
+        visits += session_is_at(world, SECOND);
+        fake_serve(world, SECOND, answer_as_follower);
+    }
+    assert_int_equal(visits, 0);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(another_leader_is_joined_on_the_scouts_connection),
         cmocka_unit_test(a_server_that_begins_to_lead_is_believed),
         cmocka_unit_test(a_leader_that_is_only_slow_is_not_left),
+        cmocka_unit_test(a_leader_that_stays_slow_is_scouted_rarely),
         cmocka_unit_test(no_scout_goes_out_before_an_answer_is_late),
         cmocka_unit_test(a_lost_leader_is_looked_for_everywhere),
+        cmocka_unit_test(a_follower_is_asked_by_scouts_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

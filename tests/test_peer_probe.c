@@ -93,6 +93,56 @@ static void a_process_that_listens_is_not_gone(void **state)
     close(fd);
 }
 
+struct second_question {
+    struct asked asked;
+    uv_prepare_t prepare;
+    struct sockaddr_in other;
+};
+
+/* An attempt is under way, and nobody has looked for its answer yet. */
+static void ask_about_another(uv_prepare_t *prepare)
+{
+    struct second_question *question = prepare->data;
+
+    if (question->asked.probe.tries != NULL) {
+        uv_prepare_stop(prepare);
+        peer_probe_start(&question->asked.probe,
+                         (const struct sockaddr *)&question->other);
+    }
+}
+
+/* The leader that is gone, and then its successor, of which only a connection has ended. */
+static void a_refusal_by_the_one_before_says_nothing_of_this_one(void **state)
+{
+    struct second_question question = {0};
+    struct asked *asked = &question.asked;
+    struct sockaddr_in gone;
+    int gone_fd = bind_port(&gone);
+    int other_fd = bind_port(&question.other);
+
+    (void)state;
+    assert_int_equal(listen(other_fd, 8), 0);
+    assert_int_equal(uv_loop_init(&asked->loop), 0);
+    peer_probe_init(&asked->probe, &asked->loop, on_refused, asked);
+    uv_timer_init(&asked->loop, &asked->patience);
+    uv_timer_start(&asked->patience, on_patience, 300, 0);
+    uv_prepare_init(&asked->loop, &question.prepare);
+    question.prepare.data = &question;
+    uv_prepare_start(&question.prepare, ask_about_another);
+    peer_probe_start(&asked->probe, (const struct sockaddr *)&gone);
+    uv_run(&asked->loop, UV_RUN_DEFAULT);
+    assert_false(uv_is_active((uv_handle_t *)&question.prepare));
+    assert_int_equal(asked->refusals, 0);
+
+    uv_close((uv_handle_t *)&question.prepare, NULL);
+    uv_close((uv_handle_t *)&asked->patience, NULL);
+    peer_probe_close(&asked->probe, on_closed);
+    uv_run(&asked->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&asked->loop), 0);
+    close(gone_fd);
+    close(other_fd);
+}
+
 /* Closed in the middle of a probe, and all that an attempt may hang on is given back. */
 static void can_be_closed_at_any_time(void **state)
 {
@@ -112,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_process_that_is_gone_is_found_out_once),
         cmocka_unit_test(a_process_that_listens_is_not_gone),
+        cmocka_unit_test(a_refusal_by_the_one_before_says_nothing_of_this_one),
         cmocka_unit_test(can_be_closed_at_any_time),
     };
 

@@ -2,6 +2,7 @@
  * else. Each test starts its server with the limits that it reaches. */
 #include "server_fixture.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,7 +127,7 @@ static void largest_frame_is_read_to_its_end(void **state)
 
 static void peer_that_says_nothing_is_closed(void **state)
 {
-    static const char *const flags[] = {"--frame-timeout", "300ms", NULL};
+    static const char *const flags[] = {"--frame-timeout", "1500ms", NULL};
     struct fixture fixture;
     struct peer silent;
     struct peer empty;
@@ -135,21 +136,22 @@ static void peer_that_says_nothing_is_closed(void **state)
 
     (void)state;
     fixture_start(&fixture, flags);
-    peer_open(&silent, &fixture);
-    peer_open(&empty, &fixture);
-    peer_send_bytes(&empty, "\0\0\0", 4);
-    peer_open(&half, &fixture);
+    /* Each says at once what it has to say: a grant may take its time. */
     peer_open(&idle, &fixture);
+    send_lock(&idle, "", "", "b");
+    peer_expect(&idle, WIRE_RESP_GRANTED);
+    peer_open(&half, &fixture);
     send_lock(&half, "", "", "a");
     peer_expect(&half, WIRE_RESP_GRANTED);
     peer_send_bytes(&half, "\x00\x00", 2);
-    send_lock(&idle, "", "", "b");
-    peer_expect(&idle, WIRE_RESP_GRANTED);
+    peer_open(&silent, &fixture);
+    peer_open(&empty, &fixture);
+    peer_send_bytes(&empty, "\0\0\0", 4);
 
     peer_expect_end(&silent);
     peer_expect_end(&empty);
     peer_expect_end(&half);
-    fixture_run(&fixture, 600);
+    fixture_run(&fixture, 200);
     peer_expect_nothing(&idle);
     peer_close(&silent);
     peer_close(&empty);
@@ -159,6 +161,15 @@ static void peer_that_says_nothing_is_closed(void **state)
 }
 
 /* ---- memory ---- */
+
+/* Without reading: a socket that is closed refuses what comes, here an empty frame. */
+static bool is_closed(const struct peer *peer)
+{
+    static const uint8_t empty[4];
+
+    return send(peer->fd, empty, sizeof(empty), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+           errno != EAGAIN;
+}
 
 static void peer_that_does_not_read_is_closed(void **state)
 {
@@ -194,6 +205,10 @@ static void peer_that_does_not_read_is_closed(void **state)
         }
     }
 
+    /* Not before the lists have come out of the log: reading would be what it must not do. */
+    for (int i = 0; i < 6000 && !is_closed(&peer); i++) {
+        fixture_run(&fixture, 10);
+    }
     peer_expect_end(&peer);
     expect_service(&fixture);
     peer_close(&peer);
@@ -367,7 +382,7 @@ static void replica_without_room_slows_clients_down(void **state)
     uint64_t left = 1;
     peer_open(&watcher, &fixture);
     peer_hello(&watcher, 0);
-    for (int i = 0; i < 200 && left != 0; i++) {
+    for (int i = 0; i < 6000 && left != 0; i++) {
         fixture_run(&fixture, 10);
         peer_send(&watcher, &status);
         left = peer_expect(&watcher, WIRE_RESP_CLUSTER_STATUS).cluster_status.clients;
@@ -419,6 +434,18 @@ static void client_that_knows_busy_is_told(void **state)
     fixture_stop(&fixture);
 }
 
+/* Besides the one that it writes, libraft keeps two ready. */
+static void wait_for_segments(struct fixture *fixture)
+{
+    char last[sizeof(fixture->dir) + sizeof("/raft/open-3")];
+
+    (void)snprintf(last, sizeof(last), "%s/raft/open-3", fixture->dir);
+    for (int i = 0; i < 6000 && access(last, F_OK) != 0; i++) {
+        fixture_run(fixture, 10);
+    }
+    assert_int_equal(access(last, F_OK), 0);
+}
+
 static void accepting_goes_on_when_there_are_descriptors_again(void **state)
 {
     struct fixture fixture;
@@ -427,7 +454,7 @@ static void accepting_goes_on_when_there_are_descriptors_again(void **state)
 
     (void)state;
     fixture_start(&fixture, NULL);
-    fixture_run(&fixture, 200); /* the log's files are open by then */
+    wait_for_segments(&fixture);
     peer_open(&peer, &fixture);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     int lowest_free = dup(0);
