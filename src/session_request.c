@@ -50,7 +50,8 @@ static enum session_need handle_list(struct session *session,
 
 /* ---- the connection itself ---- */
 
-/* A token says who it is, whatever the certificate says. Returns why not, or NULL. */
+/* A token says who it is, whatever the certificate says; after the first Hello that is settled: what is
+ * attached here is that client's. Returns why not, or NULL. */
 static const char *identify(struct session *session, const struct wire_request *request)
 {
     struct server *server = session->server;
@@ -68,6 +69,10 @@ static const char *identify(struct session *session, const struct wire_request *
         return "not a token of this cluster";
     }
     admission_token_passed(session->address);
+    if (session->hello && (name.len != session->principal_len ||
+                           memcmp(name.data, session->principal, name.len) != 0)) {
+        return "this connection is somebody else's already; open another";
+    }
     memcpy(session->principal, name.data, name.len);
     session->principal_len = name.len;
     session->by_token = true;
