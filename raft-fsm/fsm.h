@@ -321,6 +321,34 @@ bool fsm_client_find(const struct fsm *fsm,
                      uint64_t *ret_attach_seq,
                      uint64_t *ret_epoch);
 
+/* ---- looking ---------------------------------------------------------------------- */
+
+enum { FSM_LOOK_CLAIMS_MAX = 16 }; /* holders, and waiters, of one lock that are shown */
+
+/* A lock as it is here and now. Borrowed for the call. */
+struct fsm_lock_view {
+    struct fsm_str name;
+    enum fsm_type type;
+    uint32_t limit;
+    uint32_t holders_count, queue_length;
+    const struct fsm_claim *holders; /* in order of grant */
+    const struct fsm_claim *waiters; /* from the head of the queue, with positions */
+    uint32_t holders_shown, waiters_shown;
+};
+
+/* False: enough; the lock counts as not told. */
+typedef bool (*fsm_look_cb)(void *arg, const struct fsm_lock_view *lock);
+
+/* The locks whose names begin with @prefix and come after @after, in the order of names: at
+ * most @max of them. Returns whether there are more. For people who look at one replica: what
+ * it has not applied yet is not there. */
+bool fsm_look(const struct fsm *fsm,
+              struct fsm_str prefix,
+              struct fsm_str after,
+              uint32_t max,
+              fsm_look_cb cb,
+              void *arg);
+
 /* ---- snapshots and comparison ----------------------------------------------------- */
 
 enum fsm_record_type {

@@ -147,7 +147,7 @@ static int read_query(struct MHD_Connection *connection, struct http_query *ret)
 
 struct route {
     const char *path;
-    void (*put)(const struct server *server, struct http_answer *answer);
+    http_put *put;
     bool open; /* to everybody */
 };
 static const struct route routes[] = {
@@ -155,6 +155,10 @@ static const struct route routes[] = {
     {"/healthz", http_healthz, true},
     {"/readyz", http_readyz, true},
     {"/leader", http_leader, true},
+    {"/", http_page, true},
+    {"/api/status", http_api_status, false},
+    {"/api/members", http_api_members, false},
+    {"/api/locks", http_api_locks, false},
 };
 
 static const struct route *route_of(const char *path)
@@ -231,7 +235,7 @@ static void put_answer(struct http *http,
         log_denied(http, connection);
         refuse(answer, status, refusal_text(status));
     } else {
-        route->put(http->server, answer);
+        route->put(http->server, &query, answer);
     }
 }
 
@@ -477,6 +481,8 @@ int http_start(struct http *http,
     }
     uv_timer_init(loop, &http->due);
     http->due.data = http;
+    log_event(http->log, LOG_LEVEL_INFO, "http", "listening", "address=%s",
+              http->address);
     return 0;
 }
 
@@ -524,9 +530,4 @@ void http_free(struct http *http)
         close(http->fd);
     }
     free(http);
-}
-
-const char *http_address(const struct http *http)
-{
-    return http->address;
 }

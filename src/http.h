@@ -50,7 +50,4 @@ int http_reload(struct http *http, char ret_error[static HTTP_ERROR_BYTES]);
 void http_close(struct http *http);
 void http_free(struct http *http);
 
-/* HOST:PORT with the real port. Valid after http_new(). */
-const char *http_address(const struct http *http);
-
 #endif

@@ -17,21 +17,20 @@ struct http_answer {
     struct body body; /* the caller's to release */
 };
 
-void http_healthz(const struct server *server, struct http_answer *answer);
-void http_readyz(const struct server *server, struct http_answer *answer);
-void http_leader(const struct server *server, struct http_answer *answer);
+/* One for each path. All of them look only. */
+typedef void http_put(const struct server *server,
+                      const struct http_query *query,
+                      struct http_answer *answer);
 
-void http_metrics(const struct server *server, struct http_answer *answer);
+/* 200 while the loop runs; while this node knows a leader, or serves; while it serves. */
+http_put http_healthz, http_readyz, http_leader;
 
-void http_api_status(const struct server *server, struct http_answer *answer);
-void http_api_members(const struct server *server, struct http_answer *answer);
-/* At most FSM_LIST_MAX locks, and no more once the answer has HTTP_LIST_BYTES. */
-enum { HTTP_LIST_BYTES = 512 * 1024, HTTP_CLAIMS_SHOWN = 16 };
-void http_api_locks(const struct server *server,
-                    const struct http_query *query,
-                    struct http_answer *answer);
+http_put http_metrics;
+http_put http_page;
 
-extern const unsigned char http_page[];
-extern const size_t http_page_bytes;
+/* /api/locks has at most FSM_LIST_MAX locks, FSM_LOOK_CLAIMS_MAX claims of each, and no more
+ * locks once it has HTTP_LIST_BYTES. */
+enum { HTTP_LIST_BYTES = 512 * 1024 };
+http_put http_api_status, http_api_members, http_api_locks;
 
 #endif

@@ -11,16 +11,22 @@ static void say(struct http_answer *answer, unsigned status, const char *text)
 }
 
 /* The loop runs: that is what is asked. */
-void http_healthz(const struct server *server, struct http_answer *answer)
+void http_healthz(const struct server *server,
+                  const struct http_query *query,
+                  struct http_answer *answer)
 {
     (void)server;
+    (void)query;
     say(answer, 200, "ok\n");
 }
 
-void http_readyz(const struct server *server, struct http_answer *answer)
+void http_readyz(const struct server *server,
+                 const struct http_query *query,
+                 struct http_answer *answer)
 {
     struct node_info info;
 
+    (void)query;
     node_info_get(server, &info);
     if (server->stopping) {
         say(answer, 503, "stopping\n");
@@ -33,10 +39,13 @@ void http_readyz(const struct server *server, struct http_answer *answer)
     }
 }
 
-void http_leader(const struct server *server, struct http_answer *answer)
+void http_leader(const struct server *server,
+                 const struct http_query *query,
+                 struct http_answer *answer)
 {
     struct node_info info;
 
+    (void)query;
     if (server->serving && !server->stopping) {
         say(answer, 200, "this node serves\n");
         return;

@@ -230,11 +230,14 @@ static void put_process(struct body *body, const struct server *server)
     body_printf(body, "netlock_resident_memory_max_bytes %ld\n", usage.ru_maxrss * 1024);
 }
 
-void http_metrics(const struct server *server, struct http_answer *answer)
+void http_metrics(const struct server *server,
+                  const struct http_query *query,
+                  struct http_answer *answer)
 {
     struct body *body = &answer->body;
     struct node_info info;
 
+    (void)query;
     answer->type = "text/plain; version=0.0.4; charset=utf-8";
     node_info_get(server, &info);
     put_info(body, server);
