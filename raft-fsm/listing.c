@@ -45,6 +45,23 @@ static void sift_up(struct listing *listing, struct listed item)
     listing->items[place] = item;
 }
 
+static struct fsm_str own(const struct listing *listing, struct fsm_str name)
+{
+    if (!listing->copies || name.len == 0) {
+        return name;
+    }
+    char *copy = memory_new(name.len);
+    memcpy(copy, name.data, name.len);
+    return (struct fsm_str){copy, name.len};
+}
+
+static void disown(const struct listing *listing, struct fsm_str name)
+{
+    if (listing->copies && name.len != 0) {
+        free((char *)(uintptr_t)name.data);
+    }
+}
+
 void listing_offer(struct listing *listing, struct fsm_str name, const void *record)
 {
     struct fsm_str prefix = listing->prefix;
@@ -58,12 +75,13 @@ void listing_offer(struct listing *listing, struct fsm_str name, const void *rec
         return;
     }
     if (listing->count < listing->max) {
-        sift_up(listing, (struct listed){name, record});
+        sift_up(listing, (struct listed){own(listing, name), record});
         return;
     }
     listing->more = true;
     if (str_compare(name, listing->items[0].name) < 0) {
-        sift_down(listing, (struct listed){name, record});
+        disown(listing, listing->items[0].name);
+        sift_down(listing, (struct listed){own(listing, name), record});
     }
 }
 
@@ -80,5 +98,8 @@ void listing_sort(struct listing *listing)
 
 void listing_release(struct listing *listing)
 {
+    for (uint32_t i = 0; i < listing->count; i++) {
+        disown(listing, listing->items[i].name);
+    }
     free(listing->items);
 }

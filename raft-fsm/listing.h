@@ -14,6 +14,7 @@ struct listed {
 
 struct listing {
     struct fsm_str prefix, after;
+    bool copies; /* names are, and records may go: set it after listing_init() */
     struct listed *items;
     uint32_t count;
     uint32_t max;

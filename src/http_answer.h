@@ -28,9 +28,25 @@ http_put http_healthz, http_readyz, http_leader;
 http_put http_metrics;
 http_put http_page;
 
-/* /api/locks has at most FSM_LIST_MAX locks, FSM_LOOK_CLAIMS_MAX claims of each, and no more
- * locks once it has HTTP_LIST_BYTES. */
+http_put http_api_status, http_api_members;
+
+/* What all answers of /api/ have. */
+void http_api_begin(struct http_answer *answer,
+                    const struct server *server,
+                    const struct raft_node_status *status);
+void http_api_end(struct http_answer *answer);
+uint64_t http_api_cluster_ms(const struct server *server);
+
+/* /api/locks: at most FSM_LIST_MAX locks, FSM_LOOK_CLAIMS_MAX claims of each, and no more locks
+ * once it has HTTP_LIST_BYTES. Made in steps, so that the loop goes on whatever there is. */
 enum { HTTP_LIST_BYTES = 512 * 1024 };
-http_put http_api_status, http_api_members, http_api_locks;
+struct http_list;
+struct http_list *http_list_new(const struct server *server,
+                                const struct http_query *query);
+/* Whether there is more to do. */
+bool http_list_step(struct http_list *list);
+/* At the end; the body is the caller's. */
+void http_list_take(struct http_list *list, struct http_answer *ret);
+void http_list_free(struct http_list *list); /* NULL is fine */
 
 #endif

@@ -2,8 +2,6 @@
  * node that serves, "local" on the others, which may lag. */
 #include "http_answer.h"
 
-#include <ctype.h>
-
 static const char *role_of(const struct server *server,
                            const struct raft_node_status *status)
 {
@@ -13,9 +11,9 @@ static const char *role_of(const struct server *server,
     return status->leader ? "elected" : status->candidate ? "candidate" : "follower";
 }
 
-static void begin(struct http_answer *answer,
-                  const struct server *server,
-                  const struct raft_node_status *status)
+void http_api_begin(struct http_answer *answer,
+                    const struct server *server,
+                    const struct raft_node_status *status)
 {
     struct body *body = &answer->body;
 
@@ -28,18 +26,13 @@ static void begin(struct http_answer *answer,
     json_number(body, "applied_index", status->applied_index);
 }
 
-static void end(struct http_answer *answer)
+void http_api_end(struct http_answer *answer)
 {
     json_close(&answer->body, '}');
     body_put(&answer->body, "\n", 1);
 }
 
-static void put_str(struct body *body, const char *key, struct fsm_str str)
-{
-    json_string(body, key, str.data, str.len);
-}
-
-static uint64_t cluster_ms(const struct server *server)
+uint64_t http_api_cluster_ms(const struct server *server)
 {
     uint64_t now_ms =
         replica_cluster_ms(server_replica(server), raft_node_now_ms(server->node));
@@ -102,13 +95,13 @@ void http_api_status(const struct server *server,
 
     (void)query;
     node_info_get(server, &info);
-    begin(answer, server, &info.status);
+    http_api_begin(answer, server, &info.status);
     json_text(body, "version", NETLOCK_VERSION);
     json_text(body, "role", role_of(server, &info.status));
     json_number(body, "leader_id", info.status.leader_id);
     json_bool(body, "stopping", server->stopping);
     json_number(body, "uptime_ms", uv_now(server->loop) - server->started_ms);
-    json_number(body, "cluster_time_ms", cluster_ms(server));
+    json_number(body, "cluster_time_ms", http_api_cluster_ms(server));
     json_number(body, "commit_index", info.status.commit_index);
     json_number(body, "last_index", info.status.last_index);
     json_number(body, "last_token", fsm_last_token(table));
@@ -119,7 +112,7 @@ void http_api_status(const struct server *server,
     json_number(body, "connections", server->connections_count);
     put_counters(body, &server->metrics);
     put_commits(body, &server->metrics.commits);
-    end(answer);
+    http_api_end(answer);
 }
 
 /* ---- members ---- */
@@ -145,7 +138,7 @@ void http_api_members(const struct server *server,
     (void)query;
     node_info_get(server, &info);
     const struct raft_node_status *status = &info.status;
-    begin(answer, server, status);
+    http_api_begin(answer, server, status);
     json_open(body, "members", '[');
     for (size_t i = 0; i < status->members_count; i++) {
         bool self = status->members[i].node_id == status->node_id;
@@ -169,118 +162,5 @@ void http_api_members(const struct server *server,
         json_close(body, '}');
     }
     json_close(body, ']');
-    end(answer);
-}
-
-/* ---- locks ---- */
-
-struct list {
-    struct body *body;
-    uint64_t ahead_ms; /* since the table's time */
-    char last[FSM_NAME_BYTES_MAX];
-    size_t last_len;
-};
-
-static void put_claim(const struct list *list, const struct fsm_claim *claim)
-{
-    struct body *body = list->body;
-
-    json_open(body, NULL, '{');
-    put_str(body, "client", claim->client);
-    put_str(body, "owner_info", claim->owner_info);
-    json_bool(body, "connected", claim->connected);
-    json_number(body, "since_ms", claim->since_ms + list->ahead_ms);
-    if (claim->remaining_ms == FSM_UNLIMITED) {
-        json_null(body, "remaining_ms");
-    } else {
-        json_number(body, "remaining_ms",
-                    claim->remaining_ms > list->ahead_ms
-                        ? claim->remaining_ms - list->ahead_ms
-                        : 0);
-    }
-    if (claim->waiting) {
-        json_number(body, "position", claim->position);
-        json_text(body, "type", claim->type == FSM_READ ? "read" : "write");
-    } else {
-        json_number(body, "token", claim->token);
-        json_number(body, "slot", claim->slot);
-    }
-    json_close(body, '}');
-}
-
-static void put_claims(const struct list *list,
-                       const char *key,
-                       const struct fsm_claim *claims,
-                       uint32_t count)
-{
-    json_open(list->body, key, '[');
-    for (uint32_t i = 0; i < count; i++) {
-        put_claim(list, &claims[i]);
-    }
-    json_close(list->body, ']');
-}
-
-static bool on_lock(void *arg, const struct fsm_lock_view *lock)
-{
-    struct list *list = arg;
-    struct body *body = list->body;
-
-    if (body->len >= HTTP_LIST_BYTES) {
-        return false;
-    }
-    json_open(body, NULL, '{');
-    put_str(body, "name", lock->name);
-    json_text(body, "type", lock->type == FSM_READ ? "read" : "write");
-    json_number(body, "limit", lock->limit);
-    json_number(body, "holders_count", lock->holders_count);
-    json_number(body, "queue_length", lock->queue_length);
-    put_claims(list, "holders", lock->holders, lock->holders_shown);
-    put_claims(list, "waiters", lock->waiters, lock->waiters_shown);
-    json_close(body, '}');
-    memcpy(list->last, lock->name.data, lock->name.len);
-    list->last_len = lock->name.len;
-    return true;
-}
-
-/* As it is to be asked for: names may have bytes that JSON has not. */
-static void put_next(struct body *body, const struct list *list)
-{
-    char text[3 * FSM_NAME_BYTES_MAX];
-    size_t len = 0;
-
-    for (size_t i = 0; i < list->last_len; i++) {
-        unsigned char c = (unsigned char)list->last[i];
-        if (c < 0x80 && (isalnum(c) || c == '-' || c == '_' || c == '.')) {
-            text[len++] = (char)c;
-        } else {
-            text[len++] = '%';
-            text[len++] = "0123456789ABCDEF"[c >> 4];
-            text[len++] = "0123456789ABCDEF"[c & 15];
-        }
-    }
-    json_string(body, "next", text, len);
-}
-
-void http_api_locks(const struct server *server,
-                    const struct http_query *query,
-                    struct http_answer *answer)
-{
-    const struct fsm *table = replica_table(server_replica(server));
-    struct body *body = &answer->body;
-    struct list list = {.body = body, .ahead_ms = cluster_ms(server) - fsm_now_ms(table)};
-    struct node_info info;
-
-    node_info_get(server, &info);
-    begin(answer, server, &info.status);
-    json_number(body, "locks_count", fsm_counts(table).locks);
-    json_open(body, "locks", '[');
-    bool more = fsm_look(table, query->prefix, query->after, query->max, on_lock, &list);
-    json_close(body, ']');
-    json_bool(body, "more", more);
-    if (more) {
-        put_next(body, &list);
-    } else {
-        json_null(body, "next");
-    }
-    end(answer);
+    http_api_end(answer);
 }
