@@ -586,6 +586,19 @@ uint64_t raft_node_now_ms(const struct raft_node *node)
     return boottime_ms();
 }
 
+static uint64_t match_index(struct raft *raft, uint64_t node_id)
+{
+    raft_index index;
+
+    if (raft_state(raft) != RAFT_LEADER) {
+        return 0;
+    }
+    if (node_id == raft->id) {
+        return raft_last_index(raft);
+    }
+    return raft_match_index(raft, node_id, &index) == 0 ? index : 0;
+}
+
 void raft_node_status(const struct raft_node *node, struct raft_node_status *ret)
 {
     /* libraft's getters take a struct that they could change, but do not. */
@@ -609,6 +622,9 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
         ret->members[i].node_id = server->id;
         ret->members[i].voter = server->role == RAFT_VOTER;
         ret->members[i].peer_address = server->address;
+        ret->members[i].connected = server->id == ret->node_id ||
+                                    transport_connected(&node->transport, server->id);
+        ret->members[i].match_index = match_index(raft, server->id);
         ret->members_count++;
     }
 }

@@ -114,6 +114,8 @@ struct raft_node_status {
         uint64_t node_id;
         const char *peer_address; /* borrowed until the loop goes on */
         bool voter;
+        bool connected;       /* this node has a connection with it */
+        uint64_t match_index; /* on the leader: what it surely has; else 0 */
     } members[RAFT_NODE_MEMBERS_MAX];
 };
 void raft_node_status(const struct raft_node *node, struct raft_node_status *ret);

@@ -467,6 +467,11 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     }
 }
 
+uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
+{
+    return leader_clock_now(&replica->clock, mono_ms);
+}
+
 uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
     if (!outbox_is_empty(&replica->outbox)) {

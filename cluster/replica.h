@@ -112,6 +112,9 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms);
 enum replica_role replica_role(const struct replica *replica);
 const struct fsm *replica_table(const struct replica *replica);
 uint64_t replica_applied_index(const struct replica *replica);
+/* Cluster time as this replica reckons it: ahead of the table's by what has passed since the entry
+ * that was applied last. 0: nothing was applied. For showing only. */
+uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms);
 
 /* The table as the bytes of a backup, see backup_encode(). @origin->index must be that of the entry
  * applied last: from on_event, its position. */

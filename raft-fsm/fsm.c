@@ -10,6 +10,7 @@
 #include "digest.h"
 #include "events.h"
 #include "lock.h"
+#include "look.h"
 #include "memory.h"
 
 struct fsm *fsm_new(uint64_t hash_seed)
@@ -17,6 +18,7 @@ struct fsm *fsm_new(uint64_t hash_seed)
     struct fsm *fsm = memory_new(sizeof(*fsm));
 
     fsm->hash_seed = hash_seed;
+    fsm->looks = memory_new(sizeof(*fsm->looks));
     fsm->settings = (struct fsm_settings){
         .clients_max = UINT64_MAX,
         .claims_max = UINT64_MAX,
@@ -31,10 +33,12 @@ void fsm_free(struct fsm *fsm)
     if (fsm == NULL) {
         return;
     }
+    looks_end(fsm);
     locks_free(fsm);
     clients_free(fsm);
     deadline_heap_release(&fsm->deadlines);
     free(fsm->shown);
+    free(fsm->looks);
     free(fsm);
 }
 

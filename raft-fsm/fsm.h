@@ -321,6 +321,51 @@ bool fsm_client_find(const struct fsm *fsm,
                      uint64_t *ret_attach_seq,
                      uint64_t *ret_epoch);
 
+/* ---- looking ----------------------------------------------------------------------
+ *
+ *     look = fsm_look_new(fsm, prefix, after, max);
+ *     while (fsm_look_step(look, cb, arg)) ... commands may be applied in between ...
+ *     more = fsm_look_more(look);
+ *     fsm_look_free(look);
+ *
+ * For people who look at one replica, without a command. Each step takes well below a millisecond,
+ * whatever there is. A look shows every lock that there was all the time, as it is when it is told;
+ * one that came or went meanwhile may be missing. */
+
+enum { FSM_LOOK_CLAIMS_MAX = 16 }; /* holders, and waiters, of one lock that are shown */
+
+/* Borrowed for the call. */
+struct fsm_lock_view {
+    struct fsm_str name;
+    enum fsm_type type;
+    uint32_t limit;
+    uint32_t holders_count, queue_length;
+    const struct fsm_claim *holders; /* in order of grant */
+    const struct fsm_claim *waiters; /* from the head of the queue, with positions */
+    uint32_t holders_shown, waiters_shown;
+};
+
+/* False: enough; the lock counts as not told. */
+typedef bool (*fsm_look_cb)(void *arg, const struct fsm_lock_view *lock);
+
+struct fsm_look;
+
+/* The locks whose names begin with @prefix and come after @after (empty: all), in the order of names: at
+ * most @max, 1..FSM_LIST_MAX. Copies both. */
+struct fsm_look *fsm_look_new(const struct fsm *fsm,
+                              struct fsm_str prefix,
+                              struct fsm_str after,
+                              uint32_t max);
+void fsm_look_free(struct fsm_look *look); /* also after fsm_free() */
+
+/* Whether there is more to do. */
+bool fsm_look_step(struct fsm_look *look, fsm_look_cb cb, void *arg);
+
+/* At the end: whether there are locks behind the last one; whether the machine was freed meanwhile, so that
+ * what was told is not all. */
+bool fsm_look_more(const struct fsm_look *look);
+bool fsm_look_lost(const struct fsm_look *look);
+
 /* ---- snapshots and comparison ----------------------------------------------------- */
 
 enum fsm_record_type {

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "digest.h"
 #include "events.h"
+#include "look.h"
 #include "memory.h"
 
 enum { BATCH_CAPACITY_MIN = 16 };
@@ -36,6 +37,7 @@ struct lock *lock_new(struct fsm *fsm, struct fsm_str name, uint16_t limit)
 static void lock_free(struct fsm *fsm, struct lock *lock)
 {
     assert(lock->crowd == NULL);
+    looks_pass(fsm, lock);
     HASH_DELETE(hh, fsm->locks, lock);
     free(lock->slots);
     free(lock);

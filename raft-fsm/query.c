@@ -5,8 +5,8 @@
 #include "client.h"
 #include "commands.h"
 #include "events.h"
+#include "listing.h"
 #include "lock.h"
-#include "memory.h"
 
 enum { LISTED_HOLDERS_MAX = 4 };
 
@@ -79,115 +79,30 @@ void command_check_token(struct fsm *fsm)
 
 /* ---- pages ------------------------------------------------------------------------ */
 
-struct listed {
-    struct fsm_str name;
-    const void *record;
-};
-
-/* The first @max of all names that were offered: a heap with the greatest of them on top.
- * A list is for people and rare; so it looks at every record once (a few nanoseconds
- * each), and the tables need no second order. */
-struct page {
-    const struct fsm_command *command;
-    struct listed *items;
-    uint32_t count;
-    uint32_t max;
-    bool more;
-};
-
-static void page_init(struct page *page, const struct fsm_command *command)
+static void begin(struct listing *listing, const struct fsm_command *command)
 {
-    uint32_t max = command->list.max;
-
-    max = max < 1 ? 1 : max;
-    max = max > FSM_LIST_MAX ? FSM_LIST_MAX : max;
-    *page = (struct page){.command = command, .max = max};
-    page->items = memory_resize(NULL, max, sizeof(page->items[0]));
+    listing_init(listing, command->list.prefix, command->list.after, command->list.max);
 }
 
-static void page_sift_down(struct page *page, struct listed item)
+static void answer_end(struct fsm *fsm, struct listing *listing)
 {
-    uint32_t place = 0;
+    struct fsm_event event = {.type = FSM_EV_LIST_END, .more = listing->more};
 
-    for (;;) {
-        uint32_t child = place * 2 + 1;
-        if (child + 1 < page->count &&
-            str_compare(page->items[child + 1].name, page->items[child].name) > 0) {
-            child++;
-        }
-        if (child >= page->count ||
-            str_compare(page->items[child].name, item.name) <= 0) {
-            break;
-        }
-        page->items[place] = page->items[child];
-        place = child;
-    }
-    page->items[place] = item;
-}
-
-static void page_sift_up(struct page *page, struct listed item)
-{
-    uint32_t place = page->count++;
-
-    while (place > 0 && str_compare(page->items[(place - 1) / 2].name, item.name) < 0) {
-        page->items[place] = page->items[(place - 1) / 2];
-        place = (place - 1) / 2;
-    }
-    page->items[place] = item;
-}
-
-static void page_offer(struct page *page, struct fsm_str name, const void *record)
-{
-    struct fsm_str prefix = page->command->list.prefix;
-    struct fsm_str after = page->command->list.after;
-
-    if (name.len < prefix.len ||
-        !str_equal((struct fsm_str){name.data, prefix.len}, prefix)) {
-        return;
-    }
-    if (after.len > 0 && str_compare(name, after) <= 0) {
-        return;
-    }
-    if (page->count < page->max) {
-        page_sift_up(page, (struct listed){name, record});
-        return;
-    }
-    page->more = true;
-    if (str_compare(name, page->items[0].name) < 0) {
-        page_sift_down(page, (struct listed){name, record});
-    }
-}
-
-static int compare_listed(const void *a, const void *b)
-{
-    return str_compare(((const struct listed *)a)->name,
-                       ((const struct listed *)b)->name);
-}
-
-static void page_sort(struct page *page)
-{
-    qsort(page->items, page->count, sizeof(page->items[0]), compare_listed);
-}
-
-static void page_end(struct fsm *fsm, struct page *page)
-{
-    struct fsm_event event = {.type = FSM_EV_LIST_END, .more = page->more};
-
-    free(page->items);
+    listing_release(listing);
     events_answer(fsm, &event);
 }
 
 void command_list_locks(struct fsm *fsm)
 {
-    struct page page;
+    struct listing listing;
 
-    page_init(&page, fsm->command);
+    begin(&listing, fsm->command);
     for (const struct lock *lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
-        page_offer(&page, lock_name(lock), lock);
+        listing_offer(&listing, lock_name(lock), lock);
     }
-    page_sort(&page);
-    for (uint32_t i = 0; i < page.count; i++) {
-        const struct lock *lock = page.items[i].record;
+    listing_sort(&listing);
+    for (uint32_t i = 0; i < listing.count; i++) {
+        const struct lock *lock = listing.items[i].record;
         struct fsm_event event = {
             .type = FSM_EV_LIST_LOCK,
             .lock = lock_name(lock),
@@ -198,21 +113,21 @@ void command_list_locks(struct fsm *fsm)
         events_show_holders(fsm, &event, lock, LISTED_HOLDERS_MAX);
         events_list(fsm, &event);
     }
-    page_end(fsm, &page);
+    answer_end(fsm, &listing);
 }
 
 void command_list_clients(struct fsm *fsm)
 {
-    struct page page;
+    struct listing listing;
 
-    page_init(&page, fsm->command);
+    begin(&listing, fsm->command);
     for (const struct client *client = fsm->clients; client != NULL;
          client = client->hh.next) {
-        page_offer(&page, client_id(client), client);
+        listing_offer(&listing, client_id(client), client);
     }
-    page_sort(&page);
-    for (uint32_t i = 0; i < page.count; i++) {
-        const struct client *client = page.items[i].record;
+    listing_sort(&listing);
+    for (uint32_t i = 0; i < listing.count; i++) {
+        const struct client *client = listing.items[i].record;
         struct fsm_event event = {
             .type = FSM_EV_LIST_CLIENT,
             .client = client_id(client),
@@ -224,5 +139,5 @@ void command_list_clients(struct fsm *fsm)
         };
         events_list(fsm, &event);
     }
-    page_end(fsm, &page);
+    answer_end(fsm, &listing);
 }

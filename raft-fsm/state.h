@@ -106,6 +106,11 @@ enum stage {
     STAGE_LIVE,
 };
 
+/* Who looks at the locks, apart: looking does not change the machine. */
+struct looks {
+    struct fsm_look *first;
+};
+
 struct fsm {
     uint64_t now_ms;
     uint64_t token; /* the last one given */
@@ -121,6 +126,8 @@ struct fsm {
     uint64_t waits_count;
     uint64_t hash_seed;
     enum stage stage;
+
+    struct looks *looks; /* no part of the state */
 
     /* While a command is being applied: */
     const struct fsm_command *command;

@@ -80,9 +80,11 @@ void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer)
         limit = "connections-per-address-max";
     }
     if (limit == NULL) {
+        server->metrics.connections_accepted++;
         session_open(server, fd, peer, address);
         return;
     }
+    server->metrics.connections_refused++;
     char text[LISTENER_ADDRESS_BYTES];
     listener_address_text(peer, text);
     SERVER_LOG_LIMITED(server, server->refused_limit, LOG_LEVEL_WARNING, "client-refused",

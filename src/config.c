@@ -175,6 +175,13 @@ static bool is_loopback(const char *host)
     return strcmp(host, "localhost") == 0;
 }
 
+bool config_is_loopback(const char *address)
+{
+    struct peer_address parsed;
+
+    return peer_address_parse(address, &parsed) == 0 && is_loopback(parsed.host);
+}
+
 static int check_listen(struct config *config,
                         struct config_source *source,
                         const char *key,
@@ -202,10 +209,9 @@ static int check_listen(struct config *config,
 /* Whoever sees a token on its way has it. */
 static int check_tokens(struct config *config, struct config_source *source)
 {
-    struct peer_address parsed;
-
     if (config->tokens_file[0] == '\0' || config_has_tls(config) ||
-        (peer_address_parse(config->listen, &parsed) == 0 && is_loopback(parsed.host))) {
+        (config_is_loopback(config->listen) && (config->http_listen[0] == '\0' ||
+                                                config_is_loopback(config->http_listen)))) {
         return 0;
     }
     return config_fail(source,
@@ -301,6 +307,9 @@ static int finish(struct config *config, const char *file, char *ret_error)
     }
     if (rv == 0) {
         rv = check_listen(config, &source, "peer-listen", config->peer_listen);
+    }
+    if (rv == 0 && config->http_listen[0] != '\0') {
+        rv = check_listen(config, &source, "http-listen", config->http_listen);
     }
     if (rv == 0 && config->advertise[0] != '\0' &&
         peer_address_parse(config->advertise, &parsed) != 0) {

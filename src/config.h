@@ -51,6 +51,7 @@ struct config {
     bool data_dir_is_default;
     char listen[CONFIG_ADDRESS_BYTES];      /* for clients; port 0: any free one */
     char peer_listen[CONFIG_ADDRESS_BYTES]; /* for the other nodes */
+    char http_listen[CONFIG_ADDRESS_BYTES]; /* for people and monitors; empty: none */
     char advertise
         [CONFIG_ADDRESS_BYTES]; /* where clients reach this node; empty: `listen` */
     struct config_member members[RAFT_NODE_MEMBERS_MAX];
@@ -122,6 +123,9 @@ static inline bool config_has_tls(const struct config *config)
 {
     return config->tls_cert[0] != '\0';
 }
+
+/* Whether only this machine reaches the HOST of @address, "HOST:PORT". */
+bool config_is_loopback(const char *address);
 
 /* The member with this id, or NULL. */
 const struct config_member *config_member_find(const struct config *config,

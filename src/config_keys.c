@@ -20,6 +20,8 @@ const struct config_key config_keys[] = {
      "HOST:PORT for clients; port 0 takes a free one"},
     {"peer-listen", KIND_TEXT, FIELD(peer_listen), 1, 0, false, "127.0.0.1:7671",
      "HOST:PORT for the other nodes"},
+    {"http-listen", KIND_TEXT, FIELD(http_listen), 1, 0, false, "none",
+     "HOST:PORT of the status page, metrics and health"},
     {"advertise", KIND_TEXT, FIELD(advertise), 1, 0, false, "listen",
      "HOST:PORT at which clients reach this node"},
     {"member", KIND_MEMBER, 0, 0, 0, 0, false, "this node",

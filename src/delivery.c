@@ -335,6 +335,8 @@ static void deliver_answer(struct server *server,
         DL_DELETE(session->pendings, pending);
         pending->session = NULL;
     }
+    metrics_add_duration(&server->metrics.commits,
+                         metrics_now_us() - pending->asked_us);
     on_answer(server, session, pending, event, at);
     pending_free(&server->pendings, pending);
     if (event->type == FSM_EV_LIST_END) {
@@ -409,6 +411,7 @@ void delivery_on_event(struct server *server,
     case FSM_EV_CHECKPOINT:
         break;
     }
+    metrics_on_event(&server->metrics, event);
     audit(server, event, at);
     if (event->ref != 0) {
         deliver_answer(server, event, at);

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "config.h"
+#include "http.h"
 #include "log.h"
 #include "offline.h"
 #include "privileges.h"
@@ -23,6 +24,7 @@ struct daemon {
     struct log log;
     uv_loop_t loop;
     struct server *server;
+    struct http *http;           /* NULL: not configured */
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
     int status;
@@ -101,6 +103,7 @@ static void on_stopped(void *arg)
 {
     struct daemon *daemon = arg;
 
+    http_close(daemon->http);
     uv_close((uv_handle_t *)&daemon->terminate, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
@@ -123,7 +126,11 @@ static void on_hangup(uv_signal_t *signal, int number)
     char error[SERVER_ERROR_BYTES];
     char quoted[LOG_QUOTED_BYTES];
 
-    if (server_reload(daemon->server, error) == 0) {
+    int rv = server_reload(daemon->server, error);
+    if (rv == 0 && daemon->http != NULL) {
+        rv = http_reload(daemon->http, error);
+    }
+    if (rv == 0) {
         log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "reloaded", "signal=%d",
                   number);
     } else {
@@ -203,6 +210,12 @@ static int on_bound(void *arg, char *ret_error)
     struct daemon *daemon = arg;
     char error[PRIVILEGES_ERROR_BYTES] = "";
 
+    if (daemon->config.http_listen[0] != '\0') {
+        int failed = http_new(&daemon->http, &daemon->config, &daemon->log, ret_error);
+        if (failed != 0) {
+            return failed;
+        }
+    }
     int rv = daemon->user.name[0] == '\0' ? privileges_shed(error)
                                           : privileges_drop(&daemon->user, error);
     if (rv != 0) {
@@ -236,10 +249,14 @@ static int run(struct daemon *daemon)
     int rv = server_new(&daemon->server, &daemon->loop, &daemon->config, &daemon->log,
                         &host, error);
     if (rv != 0) {
+        http_free(daemon->http);
         return refuse(error);
     }
     start_signals(daemon);
     rv = server_start(daemon->server, error);
+    if (rv == 0 && daemon->http != NULL) {
+        rv = http_start(daemon->http, &daemon->loop, daemon->server, error);
+    }
     if (rv == 0) {
         say_ready(daemon);
     } else {
@@ -247,6 +264,7 @@ static int run(struct daemon *daemon)
         server_stop(daemon->server, on_stopped, daemon);
     }
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    http_free(daemon->http);
     server_free(daemon->server);
     return daemon->status;
 }

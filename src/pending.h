@@ -53,6 +53,7 @@ struct pending {
     bool found; /* PENDING_KILL: there was such a client */
     uint64_t
         gone_at_ms; /* attaches of a connection that is gone: when the client is, too */
+    uint64_t asked_us; /* metrics_now_us() */
     uint64_t ref;
     uint32_t index;
     uint32_t next_free;

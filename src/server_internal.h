@@ -9,6 +9,7 @@
 #include "conn.h"
 #include "listener.h"
 #include "liveness.h"
+#include "metrics.h"
 #include "page.h"
 #include "pending.h"
 #include "raft_node.h"
@@ -67,6 +68,7 @@ struct server {
     bool detaches_blocked; /* no room for them; the next turn tries again */
     struct page page;
     struct server_backup backup;
+    struct metrics metrics;
     struct wire_arena arena; /* of the request that is being looked at */
     struct answer_scratch scratch;
 

@@ -191,6 +191,7 @@ struct pending *session_propose(struct session *session,
     int rv = replica_propose(server_replica(server), command);
     if (rv == 0) {
         pending->session = session;
+        pending->asked_us = metrics_now_us();
         DL_APPEND(session->pendings, pending);
         session->pendings_count++;
         return pending;

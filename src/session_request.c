@@ -319,8 +319,10 @@ session_handle_frame(struct session *session, const uint8_t *payload, size_t len
         abort();
     }
     if (rv == 0) {
+        server->metrics.requests[request.type]++;
         return handle(session, &request);
     }
+    server->metrics.malformed++;
     if (refusal.problem == WIRE_MALFORMED) {
         return refuse_malformed(session, &request, refusal.text);
     }
