@@ -56,7 +56,8 @@ static unsigned refuse_api(const struct http *http,
 {
     const struct access *access = &http->server->access;
     struct fsm_str token = bearer(connection);
-    struct fsm_str principal = tokens_find(access->tokens, token);
+    unsigned char hash[TOKEN_HASH_BYTES];
+    struct fsm_str principal = tokens_find(access->tokens, token, hash);
 
     if (access->acl == NULL && access->tokens == NULL) {
         return config_is_loopback(http->config->http_listen) &&
