@@ -72,9 +72,6 @@ static const char *identify(struct session *session, const struct wire_request *
     if (token.len == 0) {
         return NULL;
     }
-    if (admission_token_waits(server, session->address)) {
-        return "too many wrong tokens from this address; wait a second";
-    }
     struct fsm_str name = tokens_find(server->access.tokens, token, hash);
     if (name.len == 0) {
         admission_token_failed(server, session->address);
@@ -108,6 +105,19 @@ static enum session_need refuse_stranger(struct session *session,
     return session_hang_up(session);
 }
 
+/* Its token may well be right: it was somebody else at its address who guessed. */
+static enum session_need put_back(struct session *session,
+                                  const struct wire_request *request)
+{
+    enum { RETRY_MS = 1000 };
+
+    session->hello = true; /* it understands errors */
+    session_answer_error(session, request, WIRE_ERROR_BUSY,
+                         "too many wrong tokens from this address; wait a second",
+                         RETRY_MS);
+    return session_hang_up(session);
+}
+
 static const char stranger_text[] =
     "not known here: show a certificate or a token that the cluster's ACL allows";
 
@@ -133,6 +143,10 @@ static enum session_need handle_hello(struct session *session,
 
     if (!session_is_quiet(session)) {
         return SESSION_NEEDS_QUIET;
+    }
+    if (request->hello.token.len != 0 &&
+        admission_token_waits(server, session->address)) {
+        return put_back(session, request);
     }
     const char *wrong = identify(session, request);
     session->hello = true;

@@ -236,20 +236,51 @@ static bool is_answered(void **state, const char *token, const char *part)
     return part[0] == '\0' ? text[0] == '\0' : strstr(text, part) != NULL;
 }
 
-static void who_guesses_has_to_wait(void **state)
+/* Wrong tokens, each another one, until the address has to wait. */
+static void guess(void **state)
 {
-    struct access_fixture *fixture = *state;
+    char token[64];
     int guesses = 0;
 
     /* On a slow machine more than five: each is forgiven after a second. */
-    while (guesses < 100 && !is_answered(state, "0123456789abcdef-guessed", "too many")) {
-        guesses++;
-    }
+    do {
+        snprintf(token, sizeof(token), "0123456789abcdef-guess-%d", guesses);
+    } while (!is_answered(state, token, "too many") && ++guesses < 100);
     assert_in_range(guesses, 5, 99);
+}
+
+static void who_guesses_has_to_wait(void **state)
+{
+    struct access_fixture *fixture = *state;
+
+    guess(state);
     for (int i = 0; i < 100 && !is_answered(state, token_a, ""); i++) {
         fixture_run(&fixture->server, 100);
         assert_int_not_equal(i, 99);
     }
+}
+
+/* Whose token is right, and has to wait because of others, is not told that it is wrong. */
+static void who_waits_for_guesses_is_told_to_ask_again(void **state)
+{
+    struct access_fixture *fixture = *state;
+    struct peer peer;
+
+    for (int i = 0; i < 100; i++) {
+        guess(state);
+        peer_open(&peer, &fixture->server);
+        say_hello(&peer, token_a);
+        struct wire_response response = peer_expect_any(&peer);
+        if (response.type == WIRE_RESP_ERROR) {
+            assert_int_equal(response.error.code, WIRE_ERROR_BUSY);
+            assert_int_not_equal(response.error.retry_after_ms, 0);
+            peer_expect_end(&peer);
+            peer_close(&peer);
+            return;
+        }
+        peer_close(&peer); /* a second was over already */
+    }
+    fail();
 }
 
 /* ---- what ---- */
@@ -474,6 +505,7 @@ int main(void)
         TEST(who_loses_the_token_loses_the_connection),
         TEST(a_token_that_was_replaced_is_of_no_use_any_more),
         TEST(who_guesses_has_to_wait),
+        TEST(who_waits_for_guesses_is_told_to_ask_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
