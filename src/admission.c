@@ -19,6 +19,7 @@ struct address_count {
     struct in6_addr address; /* IPv4 mapped into IPv6 */
     size_t connections;
     unsigned tokens_failed;
+    uint64_t guesses[TOKENS_FAILED_FREE]; /* the first ones: what their hashes begin with */
     uint64_t token_failed_ms; /* the last one */
 };
 
@@ -113,10 +114,32 @@ static void forget_idle(struct server *server)
     }
 }
 
-void admission_token_failed(struct server *server, struct address_count *address)
+/* Who shows the same one again, like a job whose token is of last year, has learnt nothing by it. */
+static bool is_known_guess(const struct address_count *address, uint64_t guess)
 {
+    for (unsigned i = 0; i < address->tokens_failed && i < TOKENS_FAILED_FREE; i++) {
+        if (address->guesses[i] == guess) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void admission_token_failed(struct server *server,
+                            struct address_count *address,
+                            const unsigned char hash[static TOKEN_HASH_BYTES])
+{
+    uint64_t guess;
+
+    memcpy(&guess, hash, sizeof(guess));
+    if (is_known_guess(address, guess)) {
+        return;
+    }
     if (HASH_COUNT(server->addresses) > server->config->connections_max) {
         forget_idle(server);
+    }
+    if (address->tokens_failed < TOKENS_FAILED_FREE) {
+        address->guesses[address->tokens_failed] = guess;
     }
     address->tokens_failed++;
     address->token_failed_ms = uv_now(server->loop);

@@ -118,8 +118,10 @@ void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer)
 void admission_leave(struct server *server, struct address_count *address);
 
 /* Somebody at @address showed a wrong token. Whoever guesses waits: after
- * five of them the next is looked at a second later. */
-void admission_token_failed(struct server *server, struct address_count *address);
+ * five different ones the next is looked at a second later. */
+void admission_token_failed(struct server *server,
+                            struct address_count *address,
+                            const unsigned char hash[static TOKEN_HASH_BYTES]);
 void admission_token_passed(struct address_count *address);
 bool admission_token_waits(const struct server *server,
                            const struct address_count *address);

@@ -76,7 +76,7 @@ static const char *identify(struct session *session, const struct wire_request *
     }
     struct fsm_str name = tokens_find(server->access.tokens, token, hash);
     if (name.len == 0) {
-        admission_token_failed(server, session->address);
+        admission_token_failed(server, session->address, hash);
         return "not a token of this cluster";
     }
     admission_token_passed(session->address);

@@ -283,6 +283,14 @@ static void who_waits_for_guesses_is_told_to_ask_again(void **state)
     fail();
 }
 
+static void the_same_wrong_token_again_is_no_guess(void **state)
+{
+    for (int i = 0; i < 20; i++) {
+        assert_true(is_answered(state, "0123456789abcdef-of-last-year", "not a token"));
+    }
+    assert_true(is_answered(state, token_a, ""));
+}
+
 /* ---- what ---- */
 
 static void the_acl_says_who_locks_what(void **state)
@@ -506,6 +514,7 @@ int main(void)
         TEST(a_token_that_was_replaced_is_of_no_use_any_more),
         TEST(who_guesses_has_to_wait),
         TEST(who_waits_for_guesses_is_told_to_ask_again),
+        TEST(the_same_wrong_token_again_is_no_guess),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
