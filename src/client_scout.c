@@ -46,13 +46,18 @@ static void watch(struct netlock *nl, struct scout *scout, int how, uint32_t eve
 
 static void go_out(struct netlock *nl, struct scout *scout)
 {
-    const struct client_address *address = &scout->server.addresses[0];
+    size_t count = scout->server.addresses_count;
+    const struct client_address *address;
 
     scout->conn.tls_context = nl->tls;
-    if (scout->server.addresses_count == 0 ||
-        client_conn_open(&scout->conn, (const struct sockaddr *)&address->storage,
-                         address->len, scout->server.host) != 0)
+    if (count == 0)
         return;
+    address = &scout->server.addresses[scout->failures % count];
+    if (client_conn_open(&scout->conn, (const struct sockaddr *)&address->storage,
+                         address->len, scout->server.host) != 0) {
+        scout->failures++;
+        return;
+    }
     scout->state = SCOUT_CONNECTING;
     watch(nl, scout, EPOLL_CTL_ADD, EPOLLOUT);
 }
@@ -117,6 +122,7 @@ void client_scouts_event(struct netlock *nl, int fd)
         if (scout->state != SCOUT_CONNECTING) {
             listen_to(nl, scout);
         } else if (client_conn_established(&scout->conn) != 0) {
+            scout->failures++;
             come_back(nl, scout);
         } else {
             watch(nl, scout, EPOLL_CTL_MOD, EPOLLIN);

@@ -33,6 +33,7 @@ struct scout {
     bool follower; /* ANSWERED: that it does not lead */
     struct client_conn conn;
     struct client_server server;
+    size_t failures; /* to connect: the next address is due */
 };
 
 struct client_scouts {

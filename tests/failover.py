@@ -186,7 +186,7 @@ def main():
         load.process.stdin.close()
         if load.wait(lambda line: line[2] == "closed", 120) is None:
             failures.append("clients did not come to an end: a waiter was forgotten")
-        load.process.wait(10)
+        load.process.wait(60)
         if not same_state_everywhere(cluster, netlock):
             failures.append("the replicas differ")
         lines = sorted(load.lines, key=lambda line: line[0])

@@ -164,11 +164,11 @@ class Cluster:
         node.process.send_signal(how)
         node.process.send_signal(signal.SIGCONT)
         try:
-            return node.process.wait(30)
+            return node.process.wait(60)
         except subprocess.TimeoutExpired:
             node.process.kill()
             node.process.wait()
-            raise AssertionError(f"node {number} did not end in 30 s") from None
+            raise AssertionError(f"node {number} did not end in 60 s") from None
 
     def pid(self, number):
         return self._nodes[number].process.pid
@@ -213,18 +213,18 @@ class Cluster:
 
     def status(self):
         """What `netlock cluster status --json` says, or None if that is nothing."""
-        run = self.netlock("cluster", "status", "--json", "--timeout", "1s")
+        run = self.netlock("cluster", "status", "--json", "--timeout", "3s")
         try:
             return json.loads(run.stdout)
         except ValueError:
             return None
 
-    def leader(self, timeout=30):
+    def leader(self, timeout=90):
         """The number of the node that serves; waits for one."""
         return wait_until(lambda: (self.status() or {}).get("leader_id"), timeout,
                           "a leader serves")
 
-    def wait_serving(self, timeout=30):
+    def wait_serving(self, timeout=90):
         def serving():
             for node in self._nodes.values():
                 if node.process is not None and node.process.poll() is not None:

@@ -131,6 +131,28 @@ static void a_lost_leader_is_looked_for_everywhere(void **state)
     world_free(world);
 }
 
+/* "localhost" where nobody listens on ::1. */
+static void every_address_of_a_server_is_tried(void **state)
+{
+    (void)state;
+    struct world *world = world_new(&all);
+    struct client_server *second = &world->nl->session.servers.given[1];
+    const struct client_server *third = &world->nl->session.servers.given[2];
+
+    second->addresses[1] = second->addresses[0];
+    second->addresses[0] = third->addresses[0];
+    second->addresses_count = 2;
+    fake_refuse_connections(THIRD);
+    fake_greet(world, FIRST, NULL, 0);
+    world_lock(world, "job", NULL);
+    fake_expect(world, FIRST, WIRE_REQ_LOCK);
+    for (int i = 0; i < 4; i++)
+        world_advance(world, LATE_MS);
+    fake_accept(world, SECOND);
+    fake_expect(world, SECOND, WIRE_REQ_HELLO);
+    world_free(world);
+}
+
 static void answer_as_follower(struct world *world, struct fake *fake)
 {
     if (fake->request.type == WIRE_REQ_HELLO)
@@ -191,6 +213,7 @@ int main(void)
         cmocka_unit_test(a_leader_that_stays_slow_is_scouted_rarely),
         cmocka_unit_test(no_scout_goes_out_before_an_answer_is_late),
         cmocka_unit_test(a_lost_leader_is_looked_for_everywhere),
+        cmocka_unit_test(every_address_of_a_server_is_tried),
         cmocka_unit_test(a_follower_is_asked_by_scouts_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
