@@ -206,6 +206,16 @@ static int check_listen(struct config *config,
     return 0;
 }
 
+static int check_http(struct config *config, struct config_source *source)
+{
+    if (strcmp(config->http_listen, config->listen) == 0 ||
+        strcmp(config->http_listen, config->peer_listen) == 0) {
+        return config_fail(source, "http-listen: %.80s is a port of clients or nodes",
+                           config->http_listen);
+    }
+    return check_listen(config, source, "http-listen", config->http_listen);
+}
+
 /* Whoever sees a token on its way has it. */
 static int check_tokens(struct config *config, struct config_source *source)
 {
@@ -309,7 +319,7 @@ static int finish(struct config *config, const char *file, char *ret_error)
         rv = check_listen(config, &source, "peer-listen", config->peer_listen);
     }
     if (rv == 0 && config->http_listen[0] != '\0') {
-        rv = check_listen(config, &source, "http-listen", config->http_listen);
+        rv = check_http(config, &source);
     }
     if (rv == 0 && config->advertise[0] != '\0' &&
         peer_address_parse(config->advertise, &parsed) != 0) {
