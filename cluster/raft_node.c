@@ -297,8 +297,11 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
                       "or remove it and let the machine join under a new node id",
                       node->config.node_id, datadir_raft_path(node->dir), detail);
     }
-    return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s",
-                  datadir_raft_path(node->dir), raft_strerror(rv), detail);
+    /* A file that was cut off is not told from one that cannot be read. */
+    return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
+                  datadir_raft_path(node->dir), raft_strerror(rv), detail,
+                  rv == RAFT_IOERR ? "; netlockd check-data says what is damaged, and the way out"
+                                   : "");
 }
 
 static int init_raft(struct raft_node *node, char *ret_error)

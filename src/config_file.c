@@ -44,6 +44,13 @@ static char *read_line(char *out, int size, void *arg)
     while (start < end && (*start == ' ' || *start == '\t')) {
         start++;
     }
+    if (source->line == 1 && end - start >= 3 && memcmp(start, "\xef\xbb\xbf", 3) == 0) {
+        start += 3; /* what some editors begin a file with */
+    }
+    if (start < end && *start == '[') {
+        config_fail(source, "sections are not used here");
+        return NULL;
+    }
     size_t len = (size_t)(comment_start(start, end) - start);
     if (len > CONFIG_LINE_BYTES_MAX || len + 2 > (size_t)size) {
         config_fail(source, "a line longer than %d bytes", CONFIG_LINE_BYTES_MAX);
@@ -59,10 +66,7 @@ static int on_pair(void *arg, const char *section, const char *name, const char 
 {
     struct config_source *source = ((struct text *)arg)->source;
 
-    if (section[0] != '\0') {
-        config_fail(source, "[%.40s]: sections are not used here", section);
-        return 0;
-    }
+    (void)section;
     return config_set(source, name, value) == 0;
 }
 

@@ -246,7 +246,8 @@ static void mistakes_are_named_with_file_line_and_range(void **state)
     assert_refused("node-id =\n", 1, "node-id");
     assert_refused("insecure-listen = true\n", 1, "neither yes nor no");
     assert_refused("log-level = loud\n", 1, "not one of error");
-    assert_refused("[cluster]\nnode-id = 1\n", 2, "sections");
+    assert_refused("[cluster]\nnode-id = 1\n", 1, "sections");
+    assert_refused("cluster = a\n[end]\n", 2, "sections");
     assert_refused("# ok\njust words\n", 2, "not \"key = value\"");
     assert_refused("cluster = \n", 1, "cluster: not 1 to 64");
     assert_refused("member = 1 a\n", 1, "PEERHOST:PORT");
