@@ -106,6 +106,7 @@ static void ask_about_another(uv_prepare_t *prepare)
 
     if (question->asked.probe.tries != NULL) {
         uv_prepare_stop(prepare);
+        uv_timer_start(&question->asked.patience, on_patience, 300, 0);
         peer_probe_start(&question->asked.probe,
                          (const struct sockaddr *)&question->other);
     }
@@ -125,7 +126,7 @@ static void a_refusal_by_the_one_before_says_nothing_of_this_one(void **state)
     assert_int_equal(uv_loop_init(&asked->loop), 0);
     peer_probe_init(&asked->probe, &asked->loop, on_refused, asked);
     uv_timer_init(&asked->loop, &asked->patience);
-    uv_timer_start(&asked->patience, on_patience, 300, 0);
+    uv_timer_start(&asked->patience, on_patience, PATIENCE_MS, 0);
     uv_prepare_init(&asked->loop, &question.prepare);
     question.prepare.data = &question;
     uv_prepare_start(&question.prepare, ask_about_another);

@@ -184,13 +184,13 @@ static void peer_that_does_not_read_is_closed(void **state)
     (void)state;
     fixture_start(&fixture, flags);
     peer_open(&other, &fixture);
-    peer_open(&peer, &fixture);
-    setsockopt(peer.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     for (int i = 0; i < 200; i++) {
         snprintf(name, sizeof(name), "%0200d", i);
         send_lock(&other, "", "c", name);
         peer_expect(&other, WIRE_RESP_GRANTED);
     }
+    peer_open(&peer, &fixture);
+    setsockopt(peer.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     peer_hello(&peer, 0);
     for (int i = 0; i < 200; i++) {
         peer_send(&peer, &list);
