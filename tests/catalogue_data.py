@@ -6,10 +6,12 @@ import glob
 import os
 import resource
 import shutil
+import struct
+import subprocess
 import tempfile
 
 from catalogue_config import expect_refused, netlockd
-from catalogue_rows import ERROR, GRANTED, WAIT, Talker, covered, expect, number_field, row, wait_log
+from catalogue_rows import ERROR, GRANTED, WAIT, Talker, covered, expect, is_open, number_field, row, wait_log
 from procs import HOST, Cluster, wait_until
 
 FATAL = 3
@@ -81,6 +83,21 @@ def _(node):
         expect_refused(start(node, "/tmp/" + "x" * 900), "")
 
 
+@row(68, "a symbolic link to a directory; a tmpfs", "taken; taken, and warned", "client")
+def _(node):
+    with alone(node) as one:
+        one.stop(1)
+        os.rename(one.data(1), one.data(1) + ".real")
+        os.symlink(one.data(1) + ".real", one.data(1))
+        starts_with_all(one)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        with Cluster(build=node.build, directory=scratch) as one:
+            one.start()
+            if subprocess.run(["stat", "-f", "-c", "%T", scratch], check=True, timeout=WAIT, text=True,
+                              stdout=subprocess.PIPE).stdout == "tmpfs\n":
+                wait_log(one, 1, "tmpfs")
+
+
 covered(68, "a directory that cannot be written; tmpfs, NFS", "refused; known, for a warning",
         "datadir:a_directory_that_cannot_be_written_is_refused",
         "datadir:file_systems_without_durability_are_told_apart")
@@ -138,6 +155,11 @@ def copy_of(one):
 def _(node):
     with alone(node) as one:
         one.stop(1)
+        first = raft_files(one, "metadata1")[0]
+        with open(first, "rb") as file:
+            layout, version, term, vote = struct.unpack("<4Q", file.read())
+        with open(first[:-1] + "2", "wb") as file:  # as with the next term, which a node alone never has
+            file.write(struct.pack("<4Q", layout, version + 1, term, vote))
         for which in ("1", "2", "?"):
             with copy_of(one):
                 for path in raft_files(one, "metadata" + which):
@@ -150,11 +172,28 @@ def _(node):
 def _(node):
     with alone(node) as one:
         one.stop(1)
-        for damage in (lambda path: flip(path, os.path.getsize(path) - 1),
-                       lambda path: os.truncate(path, os.path.getsize(path) - 8)):
+        segment = raft_files(one, "0*-0*")[-1]
+        size = os.path.getsize(segment)
+        for damage, says in ((lambda: flip(segment, size - 1), WAY_OUT),
+                             (lambda: os.truncate(segment, size - 8), "check-data")):
             with copy_of(one):
-                damage(raft_files(one, "0*-0*")[-1])
-                fails_to_start(one, 2, "damaged", WAY_OUT)
+                damage()
+                fails_to_start(one, 2, os.path.basename(segment), says)
+        starts_with_all(one)
+
+
+@row(73, "a segment twice; files that nobody knows", "refused, or passed over: nothing is lost", "client")
+def _(node):
+    with alone(node) as one:
+        one.stop(1)
+        segment = raft_files(one, "0*-0*")[-1]
+        with copy_of(one):
+            first, last = os.path.basename(segment).split("-")
+            shutil.copy(segment, os.path.join(os.path.dirname(segment), f"{first}-{int(last) + 1:016d}"))
+            fails_to_start(one, 2, os.path.basename(segment)[:16])
+        for name in ("unknown", "open-x", "snapshot-1"):
+            with open(os.path.join(os.path.dirname(segment), name), "wb") as file:
+                file.write(b"what is this?")
         starts_with_all(one)
 
 
@@ -212,6 +251,8 @@ def _(node):
         starts_with_all(one)
 
 
+is_open(77, "the directory of an hour ago, copied back", "refused, if the cluster knows of more",
+        "nothing tells it from the right one; cluster/README.md says that a copy is no backup")
 covered(77, "the log is gone; a restore was cut off", "refused",
         "datadir:a_node_without_its_log_is_refused",
         "restore:a_node_whose_restore_was_cut_off_does_not_start_empty")
