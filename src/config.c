@@ -220,8 +220,8 @@ static int check_http(struct config *config, struct config_source *source)
 static int check_tokens(struct config *config, struct config_source *source)
 {
     if (config->tokens_file[0] == '\0' || config_has_tls(config) ||
-        (config_is_loopback(config->listen) && (config->http_listen[0] == '\0' ||
-                                                config_is_loopback(config->http_listen)))) {
+        (config_is_loopback(config->listen) &&
+         (config->http_listen[0] == '\0' || config_is_loopback(config->http_listen)))) {
         return 0;
     }
     return config_fail(source,
