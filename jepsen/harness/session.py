@@ -194,8 +194,8 @@ class Session(asyncio.Protocol):
             self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
                                 tok=fields.get("token", 0))
             return
-        if name == "ErrorResponse" and not key:
-            return
+        if name in ("ErrorResponse", "HelloResponse") and not key:
+            return  # a node that begins to serve greets who has said Hello to it
         self.recorder.write("ghost", g=self.name, r=name, key=key, c=fields.get("client_id"),
                             l=fields.get("lock_name"))
 
