@@ -1,6 +1,7 @@
 #include "snapshot.h"
 
 #include "durable.h"
+#include "feature_level.h"
 #include "snapshot_record.h"
 
 enum {
@@ -32,6 +33,7 @@ static void dump_record(void *arg, const struct fsm_record *record)
 
 void snapshot_encode(const struct fsm *fsm,
                      uint64_t commands_index,
+                     uint32_t level,
                      void **ret_data,
                      size_t *ret_len)
 {
@@ -49,7 +51,7 @@ void snapshot_encode(const struct fsm *fsm,
         bytes->data[bytes->len++] = 0;
     }
     durable_put_u32(bytes->data + AT_MAGIC, SNAPSHOT_MAGIC);
-    durable_put_u32(bytes->data + AT_FORMAT, SNAPSHOT_FORMAT);
+    durable_put_u32(bytes->data + AT_FORMAT, level);
     durable_put_u64(bytes->data + AT_COMMANDS_INDEX, commands_index);
     durable_put_u64(bytes->data + AT_RECORDS_COUNT, dump.records_count);
     durable_put_u64(bytes->data + AT_RECORDS_BYTES, records_bytes);
@@ -67,8 +69,11 @@ static const char *check_header(const uint8_t *data, size_t len)
     if (len < HEADER_BYTES || durable_get_u32(data + AT_MAGIC) != SNAPSHOT_MAGIC) {
         return "it is not a snapshot of this service";
     }
-    if (durable_get_u32(data + AT_FORMAT) != SNAPSHOT_FORMAT) {
-        return "it comes from a newer version";
+    if (durable_get_u32(data + AT_FORMAT) == 0) {
+        return "it is damaged (format)";
+    }
+    if (durable_get_u32(data + AT_FORMAT) > feature_level_max) {
+        return durable_newer;
     }
     if (durable_get_u64(data + AT_CHECKSUM) !=
         durable_checksum(data + AT_COMMANDS_INDEX, len - AT_COMMANDS_INDEX)) {
@@ -136,4 +141,9 @@ const char *snapshot_decode(const void *data,
     *ret_fsm = fsm;
     *ret_commands_index = durable_get_u64(bytes + AT_COMMANDS_INDEX);
     return NULL;
+}
+
+uint32_t snapshot_level(const void *data)
+{
+    return durable_get_u32((const uint8_t *)data + AT_FORMAT);
 }
