@@ -13,6 +13,7 @@
 #include "config.h"
 #include "http.h"
 #include "log.h"
+#include "notify.h"
 #include "offline.h"
 #include "privileges.h"
 #include "server.h"
@@ -29,6 +30,7 @@ struct daemon {
     struct http *http;           /* NULL: not configured */
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
+    uv_timer_t watchdog;
     int status;
 };
 
@@ -122,12 +124,14 @@ static void on_stopped(void *arg)
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
     uv_close((uv_handle_t *)&daemon->louder, NULL);
     uv_close((uv_handle_t *)&daemon->quieter, NULL);
+    uv_close((uv_handle_t *)&daemon->watchdog, NULL);
 }
 
 static void on_stop_signal(uv_signal_t *signal, int number)
 {
     struct daemon *daemon = signal->data;
 
+    notify_send("STOPPING=1");
     log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "stopping", "signal=%d", number);
     server_stop(daemon->server, on_stopped, daemon);
 }
@@ -167,6 +171,7 @@ static void on_hangup(uv_signal_t *signal, int number)
     char error[SERVER_ERROR_BYTES];
     char quoted[LOG_QUOTED_BYTES];
 
+    notify_reloading();
     reload_log_level(daemon);
     int rv = server_reload(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
@@ -180,6 +185,7 @@ static void on_hangup(uv_signal_t *signal, int number)
                   "why=%s text=\"what was in force stays so\"",
                   log_quote(quoted, error, strlen(error)));
     }
+    notify_send("READY=1");
 }
 
 /* One level at a time, between error and debug. */
@@ -226,6 +232,7 @@ static void say_ready(const struct daemon *daemon)
              config->cluster);
     fputs(line, stdout);
     fflush(stdout);
+    notify_send("READY=1");
     if (config->ready_file[0] == '\0') {
         return;
     }
@@ -299,6 +306,7 @@ static int run(struct daemon *daemon)
         return refuse(rv, error);
     }
     start_signals(daemon);
+    notify_start_watchdog(&daemon->loop, &daemon->watchdog);
     rv = server_start(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_start(daemon->http, &daemon->loop, daemon->server, error);
