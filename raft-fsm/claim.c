@@ -62,7 +62,7 @@ static struct member *member_find(const struct crowd *crowd, const struct client
 {
     struct member *member;
 
-    HASH_FIND_BYHASHVALUE(hh, crowd->by_client, &client, sizeof(client), client->hh.hashv,
+    HASH_FIND_BYHASHVALUE(hh, crowd->by_client, &client, sizeof(client), client->entry.hash,
                           member);
     return member;
 }
@@ -84,7 +84,7 @@ static void crowd_add(struct crowd *crowd, struct claim *claim)
         member = memory_new(sizeof(*member));
         member->client = claim->client;
         HASH_ADD_KEYPTR_BYHASHVALUE(hh, crowd->by_client, &member->client,
-                                    sizeof(member->client), claim->client->hh.hashv,
+                                    sizeof(member->client), claim->client->entry.hash,
                                     member);
     }
     if (claim->waiting) {

@@ -12,11 +12,7 @@
 
 struct client *client_find(const struct fsm *fsm, struct fsm_str id)
 {
-    struct client *client;
-
-    HASH_FIND_BYHASHVALUE(hh, fsm->clients, str_data(id), id.len,
-                          digest_name(id, fsm->hash_seed), client);
-    return client;
+    return client_of(roster_find(&fsm->clients, id, digest_name(id, fsm->hash_seed)));
 }
 
 struct client *
@@ -30,8 +26,7 @@ client_add(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest)
     memcpy(client->id, str_data(id), id.len);
     client->secret_len = (uint8_t)secret_digest.len;
     memcpy(client->secret, str_data(secret_digest), secret_digest.len);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, fsm->clients, client->id, id.len,
-                                digest_name(id, fsm->hash_seed), client);
+    roster_add(&fsm->clients, &client->entry, digest_name(id, fsm->hash_seed));
     return client;
 }
 
@@ -53,20 +48,20 @@ void client_settle(struct fsm *fsm, struct client *client)
     assert(client->waits == NULL);
     assert(client->grace.place == 0);
     events_tell(fsm, &event);
-    HASH_DELETE(hh, fsm->clients, client);
+    roster_remove(&fsm->clients, &client->entry);
     client_free(client);
 }
 
 void clients_free(struct fsm *fsm)
 {
-    struct client *client;
-    struct client *next;
+    struct client *client = client_first(fsm);
 
-    HASH_ITER(hh, fsm->clients, client, next)
-    {
-        HASH_DELETE(hh, fsm->clients, client);
+    while (client != NULL) {
+        struct client *next = client_next(client);
         client_free(client);
+        client = next;
     }
+    roster_release(&fsm->clients);
 }
 
 /* ---- memory of holds that timed out ----------------------------------------------- */
@@ -182,7 +177,7 @@ void client_attach(struct fsm *fsm)
             return;
         }
     } else {
-        if (HASH_CNT(hh, fsm->clients) >= fsm->settings.clients_max) {
+        if (fsm->clients.count >= fsm->settings.clients_max) {
             lock_answer_limit_exceeded(fsm, "clients");
             return;
         }
@@ -273,7 +268,7 @@ void clients_miss(struct fsm *fsm)
     uint64_t grace_end_ms = deadline_after(fsm->now_ms, fsm->settings.reattach_grace_ms);
     struct client *client;
 
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         struct claim *hold;
         if (client->presence == FSM_ATTACHED) {
             set_presence(fsm, client, FSM_MISSING, grace_end_ms);

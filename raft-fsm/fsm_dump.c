@@ -130,13 +130,13 @@ void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
     const struct lock *lock;
 
     dump_root(fsm, &sink);
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_client(client, &sink);
     }
-    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         dump_lock(lock, &sink);
     }
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_expired(client, &sink);
     }
 }

@@ -15,11 +15,7 @@ enum { BATCH_CAPACITY_MIN = 16 };
 
 struct lock *lock_find(const struct fsm *fsm, struct fsm_str name)
 {
-    struct lock *lock;
-
-    HASH_FIND_BYHASHVALUE(hh, fsm->locks, str_data(name), name.len,
-                          digest_name(name, fsm->hash_seed), lock);
-    return lock;
+    return lock_of(roster_find(&fsm->locks, name, digest_name(name, fsm->hash_seed)));
 }
 
 struct lock *lock_new(struct fsm *fsm, struct fsm_str name, uint16_t limit)
@@ -29,8 +25,7 @@ struct lock *lock_new(struct fsm *fsm, struct fsm_str name, uint16_t limit)
     lock->limit = limit;
     lock->name_len = (uint8_t)name.len;
     memcpy(lock->name, str_data(name), name.len);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, fsm->locks, lock->name, name.len,
-                                digest_name(name, fsm->hash_seed), lock);
+    roster_add(&fsm->locks, &lock->entry, digest_name(name, fsm->hash_seed));
     return lock;
 }
 
@@ -38,7 +33,7 @@ static void lock_free(struct fsm *fsm, struct lock *lock)
 {
     assert(lock->crowd == NULL);
     looks_pass(fsm, lock);
-    HASH_DELETE(hh, fsm->locks, lock);
+    roster_remove(&fsm->locks, &lock->entry);
     free(lock->slots);
     free(lock);
 }
@@ -58,15 +53,16 @@ static void claims_free(struct fsm *fsm, struct claim *claims)
 
 void locks_free(struct fsm *fsm)
 {
-    struct lock *lock;
-    struct lock *next;
+    struct lock *lock = lock_first(fsm);
 
-    HASH_ITER(hh, fsm->locks, lock, next)
-    {
+    while (lock != NULL) {
+        struct lock *next = lock_next(lock);
         claims_free(fsm, lock->waits);
         claims_free(fsm, lock->holds);
         lock_free(fsm, lock);
+        lock = next;
     }
+    roster_release(&fsm->locks);
 }
 
 /* ---- who may have it -------------------------------------------------------------- */
