@@ -4,6 +4,7 @@
 
 #include "claim.h"
 #include "digest.h"
+#include "dump.h"
 #include "events.h"
 #include "lock.h"
 #include "memory.h"
@@ -20,6 +21,7 @@ client_add(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest)
 {
     struct client *client = memory_new(sizeof(*client) + id.len);
 
+    client->entry.copied = fsm->copied;
     client->presence = FSM_GONE;
     deadline_init(&client->grace, DEADLINE_OF_CLIENT);
     client->id_len = (uint8_t)id.len;
@@ -32,8 +34,12 @@ client_add(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest)
 
 static void client_free(struct client *client)
 {
-    while (client->expired != NULL) {
-        client_forget(client, client->expired);
+    struct expired *expired;
+    struct expired *next;
+
+    DL_FOREACH_SAFE(client->expired, expired, next)
+    {
+        free(expired);
     }
     free(client);
 }
@@ -48,6 +54,8 @@ void client_settle(struct fsm *fsm, struct client *client)
     assert(client->waits == NULL);
     assert(client->grace.place == 0);
     events_tell(fsm, &event);
+    client_touch(fsm, client);
+    dump_pass(fsm, &client->entry);
     roster_remove(&fsm->clients, &client->entry);
     client_free(client);
 }
@@ -79,19 +87,24 @@ struct expired *client_recall(const struct client *client, struct fsm_str lock)
     return NULL;
 }
 
-void client_forget(struct client *client, struct expired *expired)
+void client_forget(struct fsm *fsm, struct client *client, struct expired *expired)
 {
+    client_touch(fsm, client);
     DL_DELETE(client->expired, expired);
     client->expired_count--;
     free(expired);
 }
 
-void client_remember(struct client *client, struct fsm_str lock, uint64_t token)
+void client_remember(struct fsm *fsm,
+                     struct client *client,
+                     struct fsm_str lock,
+                     uint64_t token)
 {
     struct expired *expired = memory_new(sizeof(*expired) + lock.len);
 
+    client_touch(fsm, client);
     if (client->expired_count == FSM_EXPIRED_MEMORY_MAX) {
-        client_forget(client, client->expired);
+        client_forget(fsm, client, client->expired);
     }
     expired->token = token;
     expired->name_len = (uint8_t)lock.len;
@@ -107,6 +120,7 @@ static void set_presence(struct fsm *fsm,
                          enum fsm_presence presence,
                          uint64_t grace_end_ms)
 {
+    client_touch(fsm, client);
     client->presence = (uint8_t)presence;
     deadline_set(&fsm->deadlines, &client->grace, grace_end_ms);
 }
@@ -259,6 +273,7 @@ static void extend_hold(struct fsm *fsm, struct claim *hold, uint64_t grace_end_
     uint64_t extended_ms = grace_end_ms < bound_ms ? grace_end_ms : bound_ms;
 
     if (hold->drop == FSM_DROP_RELEASE && hold->due.at_ms < extended_ms) {
+        lock_touch(fsm, hold->lock);
         deadline_set(&fsm->deadlines, &hold->due, extended_ms);
     }
 }

@@ -35,6 +35,7 @@ void fsm_free(struct fsm *fsm)
     if (fsm == NULL) {
         return;
     }
+    assert(fsm->dump == NULL);
     looks_end(fsm);
     locks_free(fsm);
     clients_free(fsm);

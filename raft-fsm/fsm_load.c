@@ -254,7 +254,7 @@ static int load_expired(struct fsm *fsm, const struct fsm_record *record)
         (lock != NULL && claim_find_hold(lock, client) != NULL)) {
         return -EINVAL;
     }
-    client_remember(client, record->expired.lock, record->expired.token);
+    client_remember(fsm, client, record->expired.lock, record->expired.token);
     fsm->stage = STAGE_LOAD_EXPIRED;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "claim.h"
 #include "client.h"
 #include "digest.h"
+#include "dump.h"
 #include "events.h"
 #include "look.h"
 #include "memory.h"
@@ -22,6 +23,7 @@ struct lock *lock_new(struct fsm *fsm, struct fsm_str name, uint16_t limit)
 {
     struct lock *lock = memory_new(offsetof(struct lock, name) + name.len);
 
+    lock->entry.copied = fsm->copied;
     lock->limit = limit;
     lock->name_len = (uint8_t)name.len;
     memcpy(lock->name, str_data(name), name.len);
@@ -33,6 +35,7 @@ static void lock_free(struct fsm *fsm, struct lock *lock)
 {
     assert(lock->crowd == NULL);
     looks_pass(fsm, lock);
+    dump_pass(fsm, &lock->entry);
     roster_remove(&fsm->locks, &lock->entry);
     free(lock->slots);
     free(lock);
@@ -124,6 +127,7 @@ void lock_tell_granted(struct fsm *fsm, const struct claim *hold, bool answer)
 
 void lock_restart_hold(struct fsm *fsm, struct claim *hold)
 {
+    lock_touch(fsm, hold->lock);
     hold->asked_deadline_ms = deadline_after(fsm->now_ms, hold->hold_ms);
     deadline_set(&fsm->deadlines, &hold->due, hold->asked_deadline_ms);
 }
@@ -134,7 +138,7 @@ void lock_start_hold(struct fsm *fsm, struct claim *claim)
     struct expired *expired = client_recall(claim->client, lock_name(lock));
 
     if (expired != NULL) {
-        client_forget(claim->client, expired);
+        client_forget(fsm, claim->client, expired);
     }
     deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim->waiting = false;
@@ -162,6 +166,7 @@ void lock_upgrade_hold(struct fsm *fsm, struct claim *hold)
 
 static void claim_end(struct fsm *fsm, struct claim *claim)
 {
+    lock_touch(fsm, claim->lock);
     deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim_delist(fsm, claim);
     claim_free(claim);
@@ -172,6 +177,7 @@ void lock_end_hold(struct fsm *fsm, struct claim *hold)
     struct lock *lock = hold->lock;
     struct claim *upgrade = lock_upgrade(lock);
 
+    lock_touch(fsm, lock);
     if (upgrade != NULL && upgrade->client == hold->client) {
         upgrade->upgrade = false;
     }
@@ -193,7 +199,7 @@ void lock_break_hold(struct fsm *fsm, struct claim *hold, enum fsm_hold_end why)
 
     events_tell(fsm, &event);
     if (why == FSM_HOLD_EXPIRED) {
-        client_remember(hold->client, lock_name(hold->lock), hold->token);
+        client_remember(fsm, hold->client, lock_name(hold->lock), hold->token);
     }
     lock_end_hold(fsm, hold);
 }
@@ -231,6 +237,7 @@ static struct claim *grant_upgrade(struct fsm *fsm, struct claim *wait)
     struct claim *hold = claim_find_hold(wait->lock, wait->client);
     struct owner_info *owner_info = hold->owner_info;
 
+    lock_touch(fsm, wait->lock);
     hold->hold_ms = wait->hold_ms;
     hold->drop = wait->drop;
     hold->owner_info = wait->owner_info;

@@ -89,9 +89,8 @@ roster_find(const struct roster *roster, struct fsm_str name, uint32_t hash)
 /* ---- the order -------------------------------------------------------------------- */
 
 /* NULL for @next: at the end. */
-static void link_before(struct roster *roster,
-                        struct roster_entry *entry,
-                        struct roster_entry *next)
+static void
+link_before(struct roster *roster, struct roster_entry *entry, struct roster_entry *next)
 {
     struct roster_entry *prev = next != NULL ? next->prev : roster->last;
 

@@ -130,6 +130,9 @@ struct fsm {
 
     struct looks *looks; /* no part of the state */
 
+    struct fsm_dump *dump; /* in steps, the one that is under way; NULL: none */
+    bool copied;           /* see dump.h */
+
     /* While a command is being applied: */
     const struct fsm_command *command;
     struct fsm_events *out; /* NULL on a follower */
