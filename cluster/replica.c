@@ -31,12 +31,19 @@ struct in_flight {
     uint64_t stamped_mono_ms;
 };
 
+/* One that is being encoded. */
+struct snapshot {
+    struct snapshot_writer *writer; /* NULL: none */
+    struct raft_buffer *buf;        /* libraft's: empty until then */
+};
+
 struct replica {
     struct replica_config config;
     struct replica_host host;
     struct raft_fsm raft_fsm;
     struct raft *raft;
     struct log_bound log_bound;
+    struct snapshot snapshot;
 
     struct fsm *fsm;
     uint64_t commands_index; /* the last entry with commands that is in `fsm`; 0: none */
@@ -226,16 +233,36 @@ static int on_snapshot(struct raft_fsm *raft_fsm,
                        unsigned *ret_count)
 {
     struct replica *replica = raft_fsm->data;
-    struct raft_buffer *buf = raft_malloc(sizeof(*buf));
+    struct raft_buffer *buf = raft_calloc(1, sizeof(*buf));
 
     if (buf == NULL) {
         abort();
     }
-    snapshot_encode(replica->fsm, replica->commands_index, &buf->base, &buf->len);
+    if (replica->config.snapshot_step_records == 0) {
+        snapshot_encode(replica->fsm, replica->commands_index, &buf->base, &buf->len);
+    } else {
+        assert(replica->snapshot.writer == NULL);
+        replica->snapshot.writer =
+            snapshot_writer_new(replica->fsm, replica->commands_index);
+        replica->snapshot.buf = buf;
+    }
     log_bound_snapshot(&replica->log_bound, replica->raft);
     *ret_bufs = buf;
     *ret_count = 1;
     return 0;
+}
+
+/* The guard sees when the bytes are there. */
+static void go_on_with_snapshot(struct replica *replica)
+{
+    struct snapshot *snapshot = &replica->snapshot;
+
+    if (snapshot->writer == NULL ||
+        snapshot_writer_step(snapshot->writer, replica->config.snapshot_step_records)) {
+        return;
+    }
+    snapshot_writer_finish(snapshot->writer, &snapshot->buf->base, &snapshot->buf->len);
+    snapshot->writer = NULL;
 }
 
 static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
@@ -248,6 +275,7 @@ static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
     if (error != NULL) {
         die(replica, "a snapshot cannot be read: %s", error);
     }
+    assert(replica->snapshot.writer == NULL); /* guard B1 */
     fsm_free(replica->fsm);
     replica->fsm = fsm;
     replica->unanchored_ms = fsm_now_ms(fsm);
@@ -426,6 +454,7 @@ void replica_free(struct replica *replica)
     batch_queue_release(&replica->open);
     outbox_release(&replica->outbox);
     fsm_events_release(&replica->overheard);
+    snapshot_writer_free(replica->snapshot.writer);
     fsm_free(replica->fsm);
     free(replica);
 }
@@ -456,6 +485,7 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     anchor_clock(replica, mono_ms);
     notice_role(replica);
     outbox_deliver(&replica->outbox, &replica->host);
+    go_on_with_snapshot(replica);
 
     if (!leads(replica) || replica->in_flight.batch != NULL ||
         mono_ms < replica->retry_mono_ms) {
@@ -474,7 +504,7 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
 
 uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
-    if (!outbox_is_empty(&replica->outbox)) {
+    if (!outbox_is_empty(&replica->outbox) || replica->snapshot.writer != NULL) {
         return mono_ms;
     }
     if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL) {

@@ -127,7 +127,6 @@ void lock_tell_granted(struct fsm *fsm, const struct claim *hold, bool answer)
 
 void lock_restart_hold(struct fsm *fsm, struct claim *hold)
 {
-    lock_touch(fsm, hold->lock);
     hold->asked_deadline_ms = deadline_after(fsm->now_ms, hold->hold_ms);
     deadline_set(&fsm->deadlines, &hold->due, hold->asked_deadline_ms);
 }
@@ -166,9 +165,8 @@ void lock_upgrade_hold(struct fsm *fsm, struct claim *hold)
 
 static void claim_end(struct fsm *fsm, struct claim *claim)
 {
-    lock_touch(fsm, claim->lock);
-    deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim_delist(fsm, claim);
+    deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim_free(claim);
 }
 
@@ -237,7 +235,6 @@ static struct claim *grant_upgrade(struct fsm *fsm, struct claim *wait)
     struct claim *hold = claim_find_hold(wait->lock, wait->client);
     struct owner_info *owner_info = hold->owner_info;
 
-    lock_touch(fsm, wait->lock);
     hold->hold_ms = wait->hold_ms;
     hold->drop = wait->drop;
     hold->owner_info = wait->owner_info;
