@@ -19,6 +19,7 @@ static_assert((size_t)REPLICA_BATCH_BYTES_MAX <= RAFT_GUARD_ENTRY_BYTES_MAX,
 enum {
     RETRY_MS =
         100, /* after libraft refused an entry for want of disk space, or in a transfer */
+    SNAPSHOT_STEP_MS = 1, /* from one step to the next: half of the time is for clients */
     FATAL_BYTES = 512,
 };
 
@@ -35,6 +36,7 @@ struct in_flight {
 struct snapshot {
     struct snapshot_writer *writer; /* NULL: none */
     struct raft_buffer *buf;        /* libraft's: empty until then */
+    uint64_t next_mono_ms;          /* when the next step is due */
 };
 
 struct replica {
@@ -253,12 +255,15 @@ static int on_snapshot(struct raft_fsm *raft_fsm,
 }
 
 /* The guard sees when the bytes are there. */
-static void go_on_with_snapshot(struct replica *replica)
+static void go_on_with_snapshot(struct replica *replica, uint64_t mono_ms)
 {
     struct snapshot *snapshot = &replica->snapshot;
 
-    if (snapshot->writer == NULL ||
-        snapshot_writer_step(snapshot->writer, replica->config.snapshot_step_records)) {
+    if (snapshot->writer == NULL || mono_ms < snapshot->next_mono_ms) {
+        return;
+    }
+    snapshot->next_mono_ms = mono_ms + SNAPSHOT_STEP_MS;
+    if (snapshot_writer_step(snapshot->writer, replica->config.snapshot_step_records)) {
         return;
     }
     snapshot_writer_finish(snapshot->writer, &snapshot->buf->base, &snapshot->buf->len);
@@ -485,7 +490,7 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     anchor_clock(replica, mono_ms);
     notice_role(replica);
     outbox_deliver(&replica->outbox, &replica->host);
-    go_on_with_snapshot(replica);
+    go_on_with_snapshot(replica, mono_ms);
 
     if (!leads(replica) || replica->in_flight.batch != NULL ||
         mono_ms < replica->retry_mono_ms) {
@@ -502,11 +507,8 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
     return leader_clock_now(&replica->clock, mono_ms);
 }
 
-uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+static uint64_t leader_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
-    if (!outbox_is_empty(&replica->outbox) || replica->snapshot.writer != NULL) {
-        return mono_ms;
-    }
     if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL) {
         return UINT64_MAX;
     }
@@ -520,6 +522,20 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
         return UINT64_MAX;
     }
     return mono_ms + leader_clock_until(&replica->clock, due_ms, mono_ms);
+}
+
+uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+{
+    uint64_t deadline_ms = leader_deadline_ms(replica, mono_ms);
+
+    if (!outbox_is_empty(&replica->outbox)) {
+        return mono_ms;
+    }
+    if (replica->snapshot.writer != NULL &&
+        replica->snapshot.next_mono_ms < deadline_ms) {
+        deadline_ms = replica->snapshot.next_mono_ms;
+    }
+    return deadline_ms;
 }
 
 enum replica_role replica_role(const struct replica *replica)
