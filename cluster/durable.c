@@ -43,6 +43,16 @@ void durable_reserve(struct durable_bytes *bytes, size_t more)
     bytes->capacity = capacity;
 }
 
+void durable_trim(struct durable_bytes *bytes, size_t len)
+{
+    assert(len >= bytes->len && len <= bytes->capacity);
+    bytes->data = raft_realloc(bytes->data, len);
+    if (bytes->data == NULL) {
+        abort();
+    }
+    bytes->capacity = len;
+}
+
 void durable_release(struct durable_bytes *bytes)
 {
     raft_free(bytes->data);

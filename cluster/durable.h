@@ -29,6 +29,8 @@ struct durable_bytes {
 
 /* Make room for @more bytes behind `len`. */
 void durable_reserve(struct durable_bytes *bytes, size_t more);
+/* Give back what lies behind @len, which is at least what is in it. */
+void durable_trim(struct durable_bytes *bytes, size_t len);
 void durable_release(struct durable_bytes *bytes);
 
 /* Append one alternative of a Command or Record, behind its length: begin, write the fields in

@@ -95,7 +95,9 @@ void entry_writer_close(struct entry_writer *writer,
     durable_put_u32(data + AT_FIELDS_BYTES, (uint32_t)fields_bytes);
     durable_put_u64(data + AT_CHECKSUM,
                     durable_checksum(data + AT_COMMANDS_BYTES, len - AT_COMMANDS_BYTES));
-    *ret_data = data;
+    /* libraft keeps it for as long as the log. */
+    durable_trim(&writer->bytes, len);
+    *ret_data = writer->bytes.data;
     *ret_len = len;
 }
 

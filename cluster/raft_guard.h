@@ -86,6 +86,7 @@ struct raft_guard {
     raft_io_recv_cb recv;
     struct raft_guard_peer peers;
     unsigned snapshots_storing;
+    struct guarded_put *put_unready; /* waits for its bytes; NULL: none */
     raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
     bool
         answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
@@ -112,5 +113,12 @@ static inline int raft_guard_apply(struct raft *raft,
            buffer->len <= RAFT_GUARD_ENTRY_BYTES_MAX);
     return raft_apply(raft, request, buffer, 1, on_applied);
 }
+
+/* libraft wants the bytes of a snapshot at once, on the loop: the time of a million records. With the guard
+ * between, raft_fsm's snapshot() may give one buffer that is empty (base NULL) and fill it in later, outside
+ * of libraft, while entries are applied; the next call of this, once per loop turn, hands it on. What asks
+ * whether a snapshot is under way (B1) counts from snapshot() on. If raft_close() comes first the buffer
+ * stays empty. */
+void raft_guard_snapshot_turn(struct raft_guard *guard);
 
 #endif

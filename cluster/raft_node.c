@@ -146,6 +146,7 @@ static void node_turn(struct raft_node *node)
 
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
+    raft_guard_snapshot_turn(&node->guard);
     uint64_t due_ms = replica_deadline_ms(node->replica, now_ms);
     if (due_ms == UINT64_MAX || node->closing) {
         uv_timer_stop(&node->due);

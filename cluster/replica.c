@@ -19,6 +19,7 @@ static_assert((size_t)REPLICA_BATCH_BYTES_MAX <= RAFT_GUARD_ENTRY_BYTES_MAX,
 enum {
     RETRY_MS =
         100, /* after libraft refused an entry for want of disk space, or in a transfer */
+    SNAPSHOT_STEP_MS = 1, /* from one step to the next: half of the time is for clients */
     FATAL_BYTES = 512,
 };
 
@@ -31,12 +32,20 @@ struct in_flight {
     uint64_t stamped_mono_ms;
 };
 
+/* One that is being encoded. */
+struct snapshot {
+    struct snapshot_writer *writer; /* NULL: none */
+    struct raft_buffer *buf;        /* libraft's: empty until then */
+    uint64_t next_mono_ms;          /* when the next step is due */
+};
+
 struct replica {
     struct replica_config config;
     struct replica_host host;
     struct raft_fsm raft_fsm;
     struct raft *raft;
     struct log_bound log_bound;
+    struct snapshot snapshot;
 
     struct fsm *fsm;
     uint64_t commands_index; /* the last entry with commands that is in `fsm`; 0: none */
@@ -226,16 +235,39 @@ static int on_snapshot(struct raft_fsm *raft_fsm,
                        unsigned *ret_count)
 {
     struct replica *replica = raft_fsm->data;
-    struct raft_buffer *buf = raft_malloc(sizeof(*buf));
+    struct raft_buffer *buf = raft_calloc(1, sizeof(*buf));
 
     if (buf == NULL) {
         abort();
     }
-    snapshot_encode(replica->fsm, replica->commands_index, &buf->base, &buf->len);
+    if (replica->config.snapshot_step_records == 0) {
+        snapshot_encode(replica->fsm, replica->commands_index, &buf->base, &buf->len);
+    } else {
+        assert(replica->snapshot.writer == NULL);
+        replica->snapshot.writer =
+            snapshot_writer_new(replica->fsm, replica->commands_index);
+        replica->snapshot.buf = buf;
+    }
     log_bound_snapshot(&replica->log_bound, replica->raft);
     *ret_bufs = buf;
     *ret_count = 1;
     return 0;
+}
+
+/* The guard sees when the bytes are there. */
+static void go_on_with_snapshot(struct replica *replica, uint64_t mono_ms)
+{
+    struct snapshot *snapshot = &replica->snapshot;
+
+    if (snapshot->writer == NULL || mono_ms < snapshot->next_mono_ms) {
+        return;
+    }
+    snapshot->next_mono_ms = mono_ms + SNAPSHOT_STEP_MS;
+    if (snapshot_writer_step(snapshot->writer, replica->config.snapshot_step_records)) {
+        return;
+    }
+    snapshot_writer_finish(snapshot->writer, &snapshot->buf->base, &snapshot->buf->len);
+    snapshot->writer = NULL;
 }
 
 static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
@@ -248,6 +280,7 @@ static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
     if (error != NULL) {
         die(replica, "a snapshot cannot be read: %s", error);
     }
+    assert(replica->snapshot.writer == NULL); /* guard B1 */
     fsm_free(replica->fsm);
     replica->fsm = fsm;
     replica->unanchored_ms = fsm_now_ms(fsm);
@@ -426,6 +459,7 @@ void replica_free(struct replica *replica)
     batch_queue_release(&replica->open);
     outbox_release(&replica->outbox);
     fsm_events_release(&replica->overheard);
+    snapshot_writer_free(replica->snapshot.writer);
     fsm_free(replica->fsm);
     free(replica);
 }
@@ -456,6 +490,7 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     anchor_clock(replica, mono_ms);
     notice_role(replica);
     outbox_deliver(&replica->outbox, &replica->host);
+    go_on_with_snapshot(replica, mono_ms);
 
     if (!leads(replica) || replica->in_flight.batch != NULL ||
         mono_ms < replica->retry_mono_ms) {
@@ -472,11 +507,8 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
     return leader_clock_now(&replica->clock, mono_ms);
 }
 
-uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+static uint64_t leader_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
-    if (!outbox_is_empty(&replica->outbox)) {
-        return mono_ms;
-    }
     if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL) {
         return UINT64_MAX;
     }
@@ -490,6 +522,20 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
         return UINT64_MAX;
     }
     return mono_ms + leader_clock_until(&replica->clock, due_ms, mono_ms);
+}
+
+uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+{
+    uint64_t deadline_ms = leader_deadline_ms(replica, mono_ms);
+
+    if (!outbox_is_empty(&replica->outbox)) {
+        return mono_ms;
+    }
+    if (replica->snapshot.writer != NULL &&
+        replica->snapshot.next_mono_ms < deadline_ms) {
+        deadline_ms = replica->snapshot.next_mono_ms;
+    }
+    return deadline_ms;
 }
 
 enum replica_role replica_role(const struct replica *replica)

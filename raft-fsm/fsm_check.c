@@ -212,9 +212,9 @@ void fsm_check(const struct fsm *fsm)
     const struct lock *lock;
 
     totals.orders.items =
-        memory_new((claims + HASH_CNT(hh, fsm->clients) + 1) * sizeof(uint64_t));
+        memory_new((claims + fsm->clients.count + 1) * sizeof(uint64_t));
     totals.tokens.items = memory_new((claims + 1) * sizeof(uint64_t));
-    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         REQUIRE(lock_find(fsm, lock_name(lock)) == lock);
         REQUIRE(!lock->unsettled);
         REQUIRE(totals.holds + lock->holds_count <= fsm->holds_count);
@@ -226,7 +226,7 @@ void fsm_check(const struct fsm *fsm)
     }
     REQUIRE(totals.holds == fsm->holds_count);
     REQUIRE(totals.waits == fsm->waits_count);
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         check_client(fsm, client, &totals);
     }
     REQUIRE(totals.deadlines == fsm->deadlines.count);

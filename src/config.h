@@ -88,6 +88,7 @@ struct config {
 
     uint64_t snapshot_threshold;
     uint64_t snapshot_trailing;
+    uint64_t snapshot_step_records; /* 0: as shipped. Without a key, for the simulator */
     enum log_level log_level;
 };
 

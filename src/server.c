@@ -240,6 +240,7 @@ static struct replica_config replica_config_of(const struct server *server)
                      .waiters_per_lock_max = config->waiters_per_lock_max},
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = config->commands_waiting_max,
+        .snapshot_step_records = config->snapshot_step_records,
     };
 }
 
