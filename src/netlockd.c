@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "config.h"
+#include "disk_space.h"
 #include "http.h"
 #include "log.h"
 #include "offline.h"
@@ -24,7 +25,8 @@ struct daemon {
     struct log log;
     uv_loop_t loop;
     struct server *server;
-    struct http *http;           /* NULL: not configured */
+    struct http *http; /* NULL: not configured */
+    struct disk_space disk;
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
     int status;
@@ -104,6 +106,7 @@ static void on_stopped(void *arg)
     struct daemon *daemon = arg;
 
     http_close(daemon->http);
+    disk_space_close(&daemon->disk);
     uv_close((uv_handle_t *)&daemon->terminate, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
@@ -153,6 +156,24 @@ static void on_log_level(uv_signal_t *signal, int number)
     }
     daemon->log.level = level;
     log_audit(&daemon->log, "log-level", "level=%s", log_level_name(level));
+}
+
+static void on_disk_space(void *arg, bool low, uint64_t free_bytes)
+{
+    struct daemon *daemon = arg;
+
+    server_set_disk_low(daemon->server, low, free_bytes);
+}
+
+static void start_disk_space(struct daemon *daemon)
+{
+    daemon->disk = (struct disk_space){
+        .path = daemon->config.data_dir,
+        .floor_bytes = daemon->config.disk_free_min_bytes,
+        .on_change = on_disk_space,
+        .arg = daemon,
+    };
+    disk_space_start(&daemon->disk, &daemon->loop);
 }
 
 static void start_signals(struct daemon *daemon)
@@ -253,6 +274,7 @@ static int run(struct daemon *daemon)
         return refuse(error);
     }
     start_signals(daemon);
+    start_disk_space(daemon);
     rv = server_start(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_start(daemon->http, &daemon->loop, daemon->server, error);

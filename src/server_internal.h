@@ -48,6 +48,7 @@ struct server {
 
     struct raft_node *node;
     bool serving;
+    bool disk_low; /* see server_set_disk_low() */
 
     /* connections */
     int listen_fd; /* bound; -1: the listener has it, or nobody */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_RETRY_MS = 1000 };
+enum { TOKEN_RETRY_MS = 1000, DISK_RETRY_MS = 1000 };
 
 /* ---- locks ---- */
 
@@ -220,6 +220,36 @@ static enum session_need handle_cluster_status(struct session *session,
 
 /* ---- dispatch ---- */
 
+/* A client that comes back has holds to give back. A plain client's question about a lock is taken
+ * too: there is no answer that it would not take for "not held". */
+static bool disk_allows(const struct session *session, const struct wire_request *request)
+{
+    const struct server *server = session->server;
+    uint64_t attach_seq, epoch;
+
+    if (!server->disk_low || request_adds_nothing(request->type)) {
+        return true;
+    }
+    if (request->type == WIRE_REQ_ATTACH) {
+        return fsm_client_find(replica_table(server_replica(server)),
+                               fsm_str_of(request->client), &attach_seq, &epoch);
+    }
+    return request->type == WIRE_REQ_STATUS && !session->hello;
+}
+
+static enum session_need refuse_for_disk(struct session *session,
+                                         const struct wire_request *request)
+{
+    struct request_refusal refusal = {
+        .deny = request_deniable(request->type) ? WIRE_DENY_LIMIT_EXCEEDED : 0,
+        .text = "the leader's disk is almost full: it takes releases and refreshes only",
+    };
+
+    return session->hello ? session_answer_error(session, request, WIRE_ERROR_BUSY,
+                                                 refusal.text, DISK_RETRY_MS)
+                          : session_refuse_request(session, request, &refusal);
+}
+
 static enum session_need handle_on_leader(struct session *session,
                                           const struct wire_request *request)
 {
@@ -230,6 +260,9 @@ static enum session_need handle_on_leader(struct session *session,
             .text = "no rule of the cluster's ACL allows it",
         };
         return session_refuse_request(session, request, &refusal);
+    }
+    if (!disk_allows(session, request)) {
+        return refuse_for_disk(session, request);
     }
     switch (request->type) {
     case WIRE_REQ_LOCK:
