@@ -64,30 +64,32 @@ static bool is_called(const struct session *session, struct fsm_str name)
            memcmp(session->principal, name.data, name.len) == 0;
 }
 
-/* A token says who it is, whatever the certificate says. Returns why not, or NULL. */
-static const char *identify(struct session *session, const struct wire_request *request)
+/* A token says who it is, whatever the certificate says. Returns 0, or -EACCES with why not, or -EAGAIN. */
+static int identify(struct session *session,
+                    const struct wire_request *request,
+                    const char **ret_why)
 {
-    struct server *server = session->server;
-    struct fsm_str token = fsm_str_of(request->hello.token);
+    struct fsm_str name;
     unsigned char hash[TOKEN_HASH_BYTES];
 
-    if (token.len == 0) {
-        return NULL;
+    int rv = admission_identify(session->server, session->address,
+                                fsm_str_of(request->hello.token), &name, hash);
+    if (rv != 0) {
+        *ret_why = "not a token of this cluster";
+        return rv;
     }
-    struct fsm_str name = tokens_find(server->access.tokens, token, hash);
     if (name.len == 0) {
-        admission_token_failed(server, session->address, hash);
-        return "not a token of this cluster";
+        return 0;
     }
-    admission_token_passed(session->address);
     if (is_spoken_for(session) && !is_called(session, name)) {
-        return "this connection is somebody else's; open another";
+        *ret_why = "this connection is somebody else's; open another";
+        return -EACCES;
     }
     memcpy(session->principal, name.data, name.len);
     session->principal_len = name.len;
     session->by_token = true;
     memcpy(session->token_hash, hash, sizeof(hash));
-    return NULL;
+    return 0;
 }
 
 /* Somebody who may ask nothing is told so, and that is all. */
@@ -144,14 +146,14 @@ static enum session_need handle_hello(struct session *session,
     if (!session_is_quiet(session)) {
         return SESSION_NEEDS_QUIET;
     }
-    if (request->hello.token.len != 0 &&
-        admission_token_waits(server, session->address)) {
+    const char *why = stranger_text;
+    int rv = identify(session, request, &why);
+    if (rv == -EAGAIN) {
         return put_back(session, request);
     }
-    const char *wrong = identify(session, request);
     session->hello = true;
-    if (wrong != NULL || is_stranger(session)) {
-        return refuse_stranger(session, request, wrong != NULL ? wrong : stranger_text);
+    if (rv != 0 || is_stranger(session)) {
+        return refuse_stranger(session, request, why);
     }
     if (request->hello.version_min > WIRE_VERSION ||
         request->hello.version_max < WIRE_VERSION) {
