@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "config.h"
+#include "disk_space.h"
 #include "http.h"
 #include "log.h"
 #include "offline.h"
@@ -24,9 +25,12 @@ struct daemon {
     struct log log;
     uv_loop_t loop;
     struct server *server;
-    struct http *http;           /* NULL: not configured */
+    struct http *http; /* NULL: not configured */
+    struct disk_space disk;
+    uv_work_t first_work;
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
+    bool stopping;
     int status;
 };
 
@@ -99,11 +103,29 @@ _Noreturn static void on_fatal(void *arg, const char *what)
     _exit(EXIT_FATAL);
 }
 
+/* SIG_BLOCK or SIG_UNBLOCK for what start_signals() listens to. */
+static void mask_signals(int how)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGUSR2);
+    pthread_sigmask(how, &signals, NULL);
+}
+
+/* With its handle libuv takes away what is done about a signal, and what is left is to kill: one that
+ * comes so late must not make another end of an orderly stop. */
 static void on_stopped(void *arg)
 {
     struct daemon *daemon = arg;
 
     http_close(daemon->http);
+    disk_space_close(&daemon->disk);
+    mask_signals(SIG_BLOCK);
     uv_close((uv_handle_t *)&daemon->terminate, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
@@ -115,6 +137,7 @@ static void on_stop_signal(uv_signal_t *signal, int number)
 {
     struct daemon *daemon = signal->data;
 
+    daemon->stopping = true;
     log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "stopping", "signal=%d", number);
     server_stop(daemon->server, on_stopped, daemon);
 }
@@ -126,6 +149,9 @@ static void on_hangup(uv_signal_t *signal, int number)
     char error[SERVER_ERROR_BYTES];
     char quoted[LOG_QUOTED_BYTES];
 
+    if (daemon->stopping) {
+        return;
+    }
     int rv = server_reload(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_reload(daemon->http, error);
@@ -155,6 +181,24 @@ static void on_log_level(uv_signal_t *signal, int number)
     log_audit(&daemon->log, "log-level", "level=%s", log_level_name(level));
 }
 
+static void on_disk_space(void *arg, bool low, uint64_t free_bytes)
+{
+    struct daemon *daemon = arg;
+
+    server_set_disk_low(daemon->server, low, free_bytes);
+}
+
+static void start_disk_space(struct daemon *daemon)
+{
+    daemon->disk = (struct disk_space){
+        .path = daemon->config.data_dir,
+        .floor_bytes = daemon->config.disk_free_min_bytes,
+        .on_change = on_disk_space,
+        .arg = daemon,
+    };
+    disk_space_start(&daemon->disk, &daemon->loop);
+}
+
 static void start_signals(struct daemon *daemon)
 {
     uv_signal_init(&daemon->loop, &daemon->terminate);
@@ -170,6 +214,7 @@ static void start_signals(struct daemon *daemon)
     uv_signal_start(&daemon->louder, on_log_level, SIGUSR1);
     uv_signal_start(&daemon->quieter, on_log_level, SIGUSR2);
     signal(SIGPIPE, SIG_IGN);
+    mask_signals(SIG_UNBLOCK);
 }
 
 /* ---- the beginning ---- */
@@ -204,6 +249,18 @@ static int refuse(const char *error)
     return EXIT_REFUSED;
 }
 
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+/* libuv's threads are made now: after privileges are gone, which each thread has for itself, and while
+ * signals are blocked, which stay with the loop's thread alone. */
+static void start_threads(struct daemon *daemon)
+{
+    uv_queue_work(&daemon->loop, &daemon->first_work, do_nothing, NULL);
+}
+
 /* What root had to do is done. */
 static int on_bound(void *arg, char *ret_error)
 {
@@ -220,8 +277,10 @@ static int on_bound(void *arg, char *ret_error)
                                           : privileges_drop(&daemon->user, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return rv;
     }
-    return rv;
+    start_threads(daemon);
+    return 0;
 }
 
 /* With a user named, the directories are its own; without, those of whoever runs this. */
@@ -246,13 +305,17 @@ static int run(struct daemon *daemon)
     struct server_host host = {.arg = daemon, .fatal = on_fatal, .on_bound = on_bound};
     char error[SERVER_ERROR_BYTES];
 
+    mask_signals(SIG_BLOCK);
     int rv = server_new(&daemon->server, &daemon->loop, &daemon->config, &daemon->log,
                         &host, error);
     if (rv != 0) {
+        uv_run(&daemon->loop,
+               UV_RUN_DEFAULT); /* its threads may be at the first work yet */
         http_free(daemon->http);
         return refuse(error);
     }
     start_signals(daemon);
+    start_disk_space(daemon);
     rv = server_start(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_start(daemon->http, &daemon->loop, daemon->server, error);

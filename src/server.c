@@ -434,6 +434,17 @@ const char *server_address(const struct server *server)
     return server->listener.address;
 }
 
+void server_set_disk_low(struct server *server, bool low, uint64_t free_bytes)
+{
+    server->disk_low = low;
+    log_event(server->log, low ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "server",
+              low ? "disk-low" : "disk-has-room",
+              "free=%" PRIu64 " disk-free-min=%" PRIu64 " text=\"%s\"", free_bytes,
+              server->config->disk_free_min_bytes,
+              low ? "only releases and refreshes are taken until there is room"
+                  : "everything is taken again");
+}
+
 /* ---- stop ---- */
 
 static void on_handle_closed(uv_handle_t *handle)
