@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from . import check_order, check_sets, history, replay, search, workload_list
+from . import check_order, checks, evidence, history, replay, shrink, workload_list
 from .story import Story
 from .violation import Violation
 
@@ -25,6 +25,7 @@ class Verdict:
     def __init__(self, directory):
         self.directory = directory
         self.violations, self.unknown, self.notes = [], [], []
+        self.minimal = []   # what is enough to show the first violations
         self.story = None
         self.facts, self.options = {}, {}
         self.figures = {}
@@ -42,6 +43,8 @@ class Verdict:
             lines.append(f"... and {len(self.violations) - SHOWN_MAX} more")
         lines += [f"unknown: {why}" for why in self.unknown]
         lines += [f"note: {note}" for note in self.notes]
+        for minimal in self.minimal:
+            lines += ["", *shrink.text(minimal, self.story.start)]
         lines += ["", *(f"{name}: {value}" for name, value in self.figures.items())]
         lines += ["", "again: " + self.command()]
         return "\n".join(lines) + "\n"
@@ -66,16 +69,13 @@ def judge(directory):
     for line in history.read(directory):
         story.feed(line)
     story.finish()
-    windows = check_order.excused(story)
     timing = []
-    handed, judged = check_order.handover(story, windows)
-    found = story.violations + check_order.exclusion(story) + check_order.order(story) + handed \
-        + check_order.answers(story, windows)
+    found, judged = checks.of_story(story)
     _add_processes(verdict, found)
     _replay(verdict, found)
     _search(verdict, found)
     must_lose = workload_list.WORKLOADS[verdict.options["workload"]].must_lose
-    lost, unknown, figures = check_sets.judge(directory, story.adds, must_lose)
+    lost, unknown, figures = checks.of_sets(story, directory, must_lose)
     found += lost
     verdict.unknown += unknown
     verdict.figures.update(figures)
@@ -85,6 +85,7 @@ def judge(directory):
     _weigh_timing(verdict, timing)
     _look_at_bands(verdict)
     _count(verdict, judged)
+    verdict.minimal = evidence.find(verdict)
     return verdict
 
 
@@ -101,10 +102,8 @@ def _replay(verdict, found):
 
 
 def _search(verdict, found):
-    """The cross-check, which believes neither tokens nor indices."""
-    wrong, judged, given_up = search.judge(verdict.story.search.calls)
-    found += [Violation("P1", t, f"no order of the answers explains that of {client} about {lock} (search)", lock,
-                        (client,)) for lock, t, client in wrong]
+    wrong, judged, given_up = checks.of_search(verdict.story)
+    found += wrong
     verdict.figures["search"] = f"{judged} operations in a possible order, {given_up} given up"
 
 
@@ -153,8 +152,8 @@ def _add_processes(verdict, found):
             if not set(verdict.options["nemesis"].split(",")) & {"disk", "power"}:
                 found += _bad_lines(path, number, end, STOPPED)
     for node, wrong in facts["probes"].items():
-        found += [Violation("P12", end, f"after all was healed, by way of n{node}: {text}", None, (), True)
-                  for text in wrong]
+        found += [Violation("P12", end, f"after all was healed, by way of n{node}: {text}", text.split(" ", 1)[0],
+                            (f"probe-{node}",), True) for text in wrong]
     for number in facts["stuck"]:
         found.append(Violation("P12", end, f"client process {number} did not come to its end", None, (), True))
     hashes = facts["hashes"]
