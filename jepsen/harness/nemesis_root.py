@@ -53,9 +53,7 @@ class Power(Nemesis):
         cluster, disks = self.world.cluster, self.world.run.disks
         for node in victims:
             cluster.nodes[node].expected_end = True
-        for node in victims:
-            disks.cut_power(node)
-        cut = [n for n in victims if disks.is_cut(n)]
+        proof = self._cut(victims, disks)
         self._pause(0.3 * self.random.random())
         for node in victims:
             cluster.kill(node)
@@ -64,7 +62,30 @@ class Power(Nemesis):
         self._pause(self.random.random())
         for node in victims:
             cluster.start(node)
-        return "power cut of " + ", ".join(f"n{n}" for n in cut) if cut == victims else None
+        return proof
+
+    def _cut(self, victims, disks):
+        for node in victims:
+            disks.cut_power(node)
+        return "power cut of " + ", ".join(f"n{n}" for n in victims) if all(map(disks.is_cut, victims)) else None
+
+
+@nemesis
+class Torn(Power):
+    """The same in the middle of a flush, on disks with a volatile cache: of what was being written some sectors of 512
+    bytes are there afterwards, and others are not."""
+    name = "torn"
+
+    def _cut(self, victims, disks):
+        for node in victims:
+            disks.arm(node, self.random.randint(1, 20))
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end and not all(disks.look(n)["is_cut"] for n in victims):
+            time.sleep(0.005)
+        cuts = {node: disks.cut_cache(node) for node in victims}  # those that had nothing to write until now, too
+        told = ", ".join(f"n{n}: {cut['lost']} sectors lost, {cut['kept']} kept, {cut['torn']} writes torn"
+                         for n, cut in cuts.items())
+        return told if any(cut["torn"] for cut in cuts.values()) else None
 
 
 @nemesis

@@ -149,7 +149,7 @@ def _add_processes(verdict, found):
         path = os.path.join(verdict.directory, "nodes", number, "log")
         if os.path.exists(path):
             found += _bad_lines(path, number, end, BAD_LOG)
-            if not set(verdict.options["nemesis"].split(",")) & {"disk", "power"}:
+            if not set(verdict.options["nemesis"].split(",")) & {"disk", "power", "torn"}:
                 found += _bad_lines(path, number, end, STOPPED)
     for node, wrong in facts["probes"].items():
         found += [Violation("P12", end, f"after all was healed, by way of n{node}: {text}", text.split(" ", 1)[0],
