@@ -18,6 +18,7 @@
 #include "memory.h"
 #include "node_config.h"
 #include "raft_guard.h"
+#include "raft_tidy.h"
 #include "transport.h"
 
 static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
@@ -300,8 +301,17 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
     /* A file that was cut off is not told from one that cannot be read. */
     return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
                   datadir_raft_path(node->dir), raft_strerror(rv), detail,
-                  rv == RAFT_IOERR ? "; netlockd check-data says what is damaged, and the way out"
-                                   : "");
+                  rv == RAFT_IOERR
+                      ? "; netlockd check-data says what is damaged, and the way out"
+                      : "");
+}
+
+static void on_removed(void *arg, const char *name)
+{
+    node_log(
+        arg, LOG_WARNING,
+        "a truncation of the log was cut off by a crash and is taken back: %s removed",
+        name);
 }
 
 static int init_raft(struct raft_node *node, char *ret_error)
@@ -314,6 +324,11 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .trace = node->config.trace ? on_trace : NULL,
     };
 
+    int error = raft_tidy(datadir_raft_path(node->dir), on_removed, node);
+    if (error != 0) {
+        return refuse(ret_error, error, "cannot tidy up %.160s: %s",
+                      datadir_raft_path(node->dir), strerror(-error));
+    }
     init_transport(node);
     guard->io.version = 1;
     int rv = raft_uv_init(&guard->io, node->loop, datadir_raft_path(node->dir),

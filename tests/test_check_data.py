@@ -199,6 +199,15 @@ def what_a_crash_leaves_is_told_from_damage():
             f.seek(len(f.read().rstrip(b"\0")) + 65536)
             f.write(b"something")
 
+    def cut_off_truncation(copy):
+        # What stays of the segment has been written, and the segment is still there.
+        first, last = (int(number) for number in os.path.basename(copy.closed).split("-"))
+        shutil.copy(copy.closed, os.path.join(copy.path, "raft", f"{first:016}-{last - 1:016}"))
+
+    with Copy() as copy:
+        cut_off_truncation(copy)
+        expect(copy, WHOLE, "harmless", "a truncation that was cut off")
+        assert "truncation" not in expect(copy, WHOLE).stdout
     with Copy() as copy:
         cut_off_write(copy)
         expect(copy, WHOLE, "harmless", "a write was cut off")
