@@ -11,6 +11,7 @@ import time
 
 NEMESES = {}
 ELECTION = 0.5  # seconds; the servers' leader lease
+ENDED = "the run ended"  # what a fault says that had no time to prove anything
 
 
 def nemesis(cls):
@@ -51,12 +52,14 @@ class World:
 class Nemesis(threading.Thread):
     interval = 3.0
     settings = {}   # keys for the servers' configuration
+    kinds = ("",)
 
     def __init__(self, world):
         super().__init__(daemon=True)
         self.world = world
         self.random = random.Random(f"{world.seed}/{self.name}")
         self.error = None
+        self._deck = []
 
     @property
     def nodes(self):
@@ -81,8 +84,10 @@ class Nemesis(threading.Thread):
         self.world.recorder.write("end", id=number, f=self.name, proof=proof)
 
     def choose(self):
-        """What the next fault is, as text for people; fault() gets it."""
-        return ""
+        """What the next fault is, as text for people; fault() gets it. Each kind has its turn before any comes again."""
+        if not self._deck:
+            self._deck = self.random.sample(self.kinds, len(self.kinds))
+        return self._deck.pop()
 
     def fault(self, what):
         raise NotImplementedError
@@ -109,9 +114,6 @@ class Partition(Nemesis):
     name = "partition"
     kinds = ("isolate-leader", "isolate-one", "halves", "bridge", "ring", "deaf", "mute", "old-leader",
              "peer-ports", "client-ports", "flapping", "swizzle")
-
-    def choose(self):
-        return self.random.choice(self.kinds)
 
     def fault(self, what):
         before = sum(self.world.stat().values())
@@ -202,9 +204,6 @@ class Kill(Nemesis):
     name = "kill"
     kinds = ("leader", "random", "majority", "all", "loop")
 
-    def choose(self):
-        return self.random.choice(self.kinds)
-
     def fault(self, what):
         cluster = self.world.cluster
         if what == "loop":
@@ -245,9 +244,6 @@ class Pause(Nemesis):
     name = "pause"
     kinds = ("leader", "leader", "random", "minority", "all")
 
-    def choose(self):
-        return self.random.choice(self.kinds)
-
     def fault(self, what):
         cluster = self.world.cluster
         if what == "leader":
@@ -265,7 +261,6 @@ class Pause(Nemesis):
             cluster.resume(node)
         return "stopped " + ", ".join(f"n{n}" for n in stopped) if stopped == victims else None
 
-
     def _stopped(self, victims):
         """Those that stand still: a process that waits for its disk stops after that."""
         end = time.monotonic() + 2.0
@@ -282,12 +277,15 @@ class Restart(Nemesis):
     name = "restart"
 
     def fault(self, what):
-        cluster = self.world.cluster
+        cluster, replaced = self.world.cluster, []
         for node in self.random.sample(self.nodes, len(self.nodes)):
+            before = cluster.pid(node)
             cluster.stop(node)
+            status = cluster.nodes[node].process.returncode
             cluster.start(node)
+            replaced.append(f"n{node} (status {status}, pid {before}, then {cluster.pid(node)})")
             if self._is_over():
                 break
             cluster.leader(5.0)
             self._pause(0.5)
-        return "all nodes restarted in turn"
+        return "restarted in turn: " + ", ".join(replaced)

@@ -8,6 +8,7 @@ import os
 import re
 
 from . import check_order, checks, evidence, history, replay, shrink, workload_list
+from .nemesis import ENDED
 from .story import Story
 from .violation import Violation
 
@@ -134,8 +135,8 @@ def _look_at_bands(verdict):
         verdict.unknown += [f"nothing proves that {name} ({b[3]}) at {verdict.seconds(b[0]):.1f} s had an effect"
                             for b in idle]
     for name in asked:
-        if not any(band[2] == name for band in story.bands):
-            verdict.unknown.append(f"there was no {name} in this run")
+        if not any(band[2] == name and band[4] and band[4] != ENDED for band in story.bands):
+            verdict.unknown.append(f"no {name} in this run has proven an effect")
     verdict.unknown += story.notes + verdict.facts["errors"]
     verdict.unknown += [f"client process {n} failed" for n in verdict.facts["failed"]]
 
