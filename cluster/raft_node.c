@@ -18,6 +18,7 @@
 #include "memory.h"
 #include "node_config.h"
 #include "raft_guard.h"
+#include "raft_guard_peer.h"
 #include "raft_tidy.h"
 #include "transport.h"
 
@@ -507,6 +508,12 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
         const char *detail = raft_errmsg(&node->raft);
         return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
                           ret_error);
+    }
+    const char *wrong = raft_guard_impossible_term(&node->raft);
+    if (wrong != NULL) {
+        char detail[LOG_LINE_BYTES];
+        snprintf(detail, sizeof(detail), "metadata: %s", wrong);
+        return refuse_log(node, RAFT_CORRUPT, detail, ret_error);
     }
     /* libraft prepares room at the start and when entries come; a leader without room takes none. */
     if (node->guard.io.capacity == 0) {

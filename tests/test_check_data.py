@@ -173,6 +173,7 @@ def each_kind_of_damage_is_found():
             ("members", lambda c: c.change(c.snapshot + ".meta", 40), "checksum of its members"),
             ("members, short", lambda c: os.truncate(c.snapshot + ".meta", 30), "cut off"),
             ("term and vote, format", lambda c: [c.change(f, 0) for f in c.files("metadata?")], "no term and vote"),
+            ("term, one that cannot be", lambda c: [c.change(f, 23) for f in c.files("metadata?")], "no cluster has come"),
     ):
         print(" ", what, flush=True)
         with Copy() as copy:
