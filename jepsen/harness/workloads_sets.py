@@ -59,9 +59,9 @@ class SharedSet:
 
 class SetWorkload(Workload):
     """@fenced as above; @careful: clients watch their leases."""
-    clients = 24
+    clients = 40
     fenced = careful = False
-    sets = 24          # small sets, so that a change stays cheap
+    sets = 40          # small sets, so that a change stays cheap
     hold_ms = 1500
 
     def __init__(self, world, number):
@@ -104,7 +104,7 @@ class LockSet(SetWorkload):
     """Clients that watch their leases lose nothing."""
     name = "lock-set"
     careful = True
-    locks_used = tuple(f"lock-set-{n}" for n in range(24))
+    locks_used = tuple(f"lock-set-{n}" for n in range(40))
 
 
 class Careless(SetWorkload):
