@@ -325,6 +325,12 @@ class Answers(unittest.TestCase):
         h.ok(40, h.call(30, "status", "b"), "free", index=90)
         self.assertIn("P18", found(h))
 
+    def test_an_answer_from_no_log(self):
+        h = two_clients()
+        h.lock("a", 10, 20, 1)
+        h.ok(40, h.call(30, "try", "b", typ=0, w=None, h=0, d=0, lim=1), "denied", index=0, why="held")
+        self.assertEqual(found(h), ["P18"])
+
     def test_cluster_time_falls(self):
         h = two_clients()
         h.ok(20, h.call(10, "status", "b"), "free", index=100, ct=500)

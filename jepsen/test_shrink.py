@@ -128,6 +128,11 @@ def an_answer_from_the_past(h):
     h.ok(40, h.call(30, "status", "b"), "free", index=h.index - 5)
 
 
+def an_answer_from_no_log(h):
+    h.lock("a", 10, 20, TOKEN)
+    h.ok(40, h.call(30, "try", "b", typ=0, w=None, h=0, d=0, lim=1), "denied", index=0, why="held")
+
+
 def time_falls(h):
     h.ok(20, h.call(10, "status", "a"), "free", ct=50000)
     h.ok(40, h.call(30, "status", "b"), "free", ct=40000)
@@ -139,7 +144,7 @@ PLANTED = {two_writers: ("P1", 2), reader_beside_writer: ("P2", 2), a_token_twic
            an_early_wait_timeout: ("P7", 1), an_early_hold_timeout: ("P8", 1), lost_by_a_failover: ("P11", 1),
            an_ignore_hold_lost: ("P1", 2), no_answer: ("P12", 1), asked_again: ("P13", 2),
            busy_and_nobody_there: ("P16", 1), nobody_asked: ("P17", 0), an_answer_from_the_past: ("P18", 2),
-           time_falls: ("P18", 2)}
+           an_answer_from_no_log: ("P18", 1), time_falls: ("P18", 2)}
 
 
 class Folder:

@@ -240,12 +240,15 @@ class Kill(Nemesis):
 
 @nemesis
 class Pause(Nemesis):
-    """SIGSTOP of servers for 0.5 to 10 election timeouts."""
+    """SIGSTOP of servers for 0.5 to 10 election timeouts. Kind left-behind: half of the clients have left the leader for
+    the next one when it goes on, and the other half have not."""
     name = "pause"
-    kinds = ("leader", "leader", "random", "minority", "all")
+    kinds = ("leader", "left-behind", "random", "minority", "all")
 
     def fault(self, what):
         cluster = self.world.cluster
+        if what == "left-behind":
+            return self._left_behind()
         if what == "leader":
             victims = [self.leader_or_any()]
         elif what == "random":
@@ -260,6 +263,20 @@ class Pause(Nemesis):
         for node in victims:
             cluster.resume(node)
         return "stopped " + ", ".join(f"n{n}" for n in stopped) if stopped == victims else None
+
+    def _left_behind(self):
+        """They leave at once, and it goes on before the others have lost patience."""
+        cluster, leader = self.world.cluster, self.leader_or_any()
+        group = self.random.choice(self.world.links["groups"])
+        cluster.pause(leader)
+        stopped = self._stopped([leader])
+        self.world.cut(self.name, both_ways([group], [f"n{leader}"]))
+        self.world.order_network(lambda network: network.reset(group))
+        self._pause(ELECTION * (2.0 + 1.8 * self.random.random()))
+        cluster.resume(leader)
+        self._pause(0.2)
+        self.world.cut(self.name, ())
+        return f"stopped n{leader}, which {group} had left" if stopped else None
 
     def _stopped(self, victims):
         """Those that stand still: a process that waits for its disk stops after that."""

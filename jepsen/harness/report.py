@@ -25,7 +25,7 @@ def write(verdict):
     latency, availability = pictures.latency(story), pictures.availability(story)
     caption, timeline = _timeline(verdict)
     title = f"{verdict.word}: {verdict.options['workload']} under {verdict.options['nemesis']}"
-    page = PAGE.format(title=escape(title), verdict=escape(verdict.text()), caption=escape(caption),
+    page = PAGE.format(title=escape(title), verdict=escape(verdict.text(False)), caption=escape(caption),
                        minimal="".join(_broken(verdict, one) for one in verdict.minimal), timeline=timeline, latency=latency, availability=availability)
     for name, text in (("verdict.txt", verdict.text()), ("latency.svg", latency), ("availability.svg", availability),
                        ("timeline.html", page)):

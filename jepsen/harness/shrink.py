@@ -206,7 +206,7 @@ _SHOWN = (("typ", "READ {}"), ("w", "wait {} ms"), ("h", "hold {} ms"), ("tok", 
 
 def _words(line):
     """A line of the history, as one reads it."""
-    head = [{"call": "asks:", "ok": "is told", "wait": "is queued"}.get(line["e"], line["e"])]
+    head = [{"call": "asks:", "ok": "is told", "wait": "is queued for"}.get(line["e"], line["e"])]
     head += [str(line[key]) for key in ("op", "r", "l") if key in line]
     head += [f"({line['i']})"] if "i" in line else []
     more = [form.format(json.dumps(line[key])) for key, form in _SHOWN

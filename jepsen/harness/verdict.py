@@ -37,14 +37,14 @@ class Verdict:
             return "INVALID"
         return "UNKNOWN" if self.unknown else "VALID"
 
-    def text(self):
+    def text(self, with_minimal=True):
         lines = [self.word, ""]
         lines += [f"{v.prop}: {v.text} (at {self.seconds(v.t):.3f} s)" for v in self.violations[:SHOWN_MAX]]
         if len(self.violations) > SHOWN_MAX:
             lines.append(f"... and {len(self.violations) - SHOWN_MAX} more")
         lines += [f"unknown: {why}" for why in self.unknown]
         lines += [f"note: {note}" for note in self.notes]
-        for minimal in self.minimal:
+        for minimal in self.minimal if with_minimal else ():
             lines += ["", *shrink.text(minimal, self.story.start)]
         lines += ["", *(f"{name}: {value}" for name, value in self.figures.items())]
         lines += ["", "again: " + self.command()]
