@@ -74,13 +74,18 @@ class Torn(Power):
     def _cut(self, victims, disks):
         for node in victims:
             disks.arm(node, self.random.randint(1, 20))
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end and not all(disks.look(n)["is_cut"] for n in victims):
-            time.sleep(0.005)
+        self._wait_for_cuts(victims, disks, any, 4.0)
+        self._wait_for_cuts(victims, disks, all, 0.3)
         cuts = {node: disks.cut_cache(node) for node in victims}  # those that had nothing to write until now, too
         told = ", ".join(f"n{n}: {cut['lost']} sectors lost, {cut['kept']} kept, {cut['torn']} writes torn"
                          for n, cut in cuts.items())
         return told if any(cut["torn"] for cut in cuts.values()) else None
+
+    @staticmethod
+    def _wait_for_cuts(victims, disks, how_many, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not how_many(disks.look(n)["is_cut"] for n in victims):
+            time.sleep(0.005)
 
 
 @nemesis

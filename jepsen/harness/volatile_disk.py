@@ -67,8 +67,9 @@ class _Cache:
         return True
 
     def cut(self):
-        """Every sector of the cache has reached the medium, or has not."""
-        kept = {s: one for s, one in self._sectors.items() if self._random.random() < 0.5}
+        """Every sector of the cache has reached the medium, or has not; of two or more there is one of each."""
+        order = self._random.sample(sorted(self._sectors), len(self._sectors))
+        kept = {s: self._sectors[s] for n, s in enumerate(order) if n == 0 or n > 1 and self._random.random() < 0.5}
         lost = {write for s, (_data, write) in self._sectors.items() if s not in kept}
         self.kept, self.lost = len(kept), len(self._sectors) - len(kept)
         self.torn = len(lost & {write for _data, write in kept.values()})
