@@ -18,6 +18,8 @@
 #include "memory.h"
 #include "node_config.h"
 #include "raft_guard.h"
+#include "raft_guard_peer.h"
+#include "raft_tidy.h"
 #include "transport.h"
 
 static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
@@ -301,8 +303,17 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
     /* A file that was cut off is not told from one that cannot be read. */
     return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
                   datadir_raft_path(node->dir), raft_strerror(rv), detail,
-                  rv == RAFT_IOERR ? "; netlockd check-data says what is damaged, and the way out"
-                                   : "");
+                  rv == RAFT_IOERR
+                      ? "; netlockd check-data says what is damaged, and the way out"
+                      : "");
+}
+
+static void on_removed(void *arg, const char *name)
+{
+    node_log(
+        arg, LOG_WARNING,
+        "a truncation of the log was cut off by a crash and is taken back: %s removed",
+        name);
 }
 
 static int init_raft(struct raft_node *node, char *ret_error)
@@ -315,6 +326,11 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .trace = node->config.trace ? on_trace : NULL,
     };
 
+    int error = raft_tidy(datadir_raft_path(node->dir), on_removed, node);
+    if (error != 0) {
+        return refuse(ret_error, error, "cannot tidy up %.160s: %s",
+                      datadir_raft_path(node->dir), strerror(-error));
+    }
     init_transport(node);
     guard->io.version = 1;
     int rv = raft_uv_init(&guard->io, node->loop, datadir_raft_path(node->dir),
@@ -493,6 +509,12 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
         const char *detail = raft_errmsg(&node->raft);
         return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
                           ret_error);
+    }
+    const char *wrong = raft_guard_impossible_term(&node->raft);
+    if (wrong != NULL) {
+        char detail[LOG_LINE_BYTES];
+        snprintf(detail, sizeof(detail), "metadata: %s", wrong);
+        return refuse_log(node, RAFT_CORRUPT, detail, ret_error);
     }
     /* libraft prepares room at the start and when entries come; a leader without room takes none. */
     if (node->guard.io.capacity == 0) {
