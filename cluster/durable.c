@@ -9,6 +9,16 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+const char durable_newer[] = "it comes from a newer version";
+const char durable_newer_command[] = "it has a command of a newer version";
+const char durable_newer_record[] = "it has a record of a newer version";
+
+bool durable_is_newer(const char *error)
+{
+    return error == durable_newer || error == durable_newer_command ||
+           error == durable_newer_record;
+}
+
 enum {
     CAPACITY_MIN = 4096,
 

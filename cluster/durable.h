@@ -7,6 +7,7 @@
 #ifndef NETLOCK_DURABLE_H
 #define NETLOCK_DURABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,11 @@ enum {
     DURABLE_MESSAGE_BYTES_MAX = 1200,
     DURABLE_ARENA_BYTES = 8192,
 };
+
+/* What readers say of data that only a newer build can read. */
+extern const char durable_newer[], durable_newer_command[], durable_newer_record[];
+/* Whether @error, which a reader has returned, is one of them. */
+bool durable_is_newer(const char *error);
 
 /* Bytes that grow. Zero-initialise; durable_release(), or let libraft free `data`. */
 struct durable_bytes {

@@ -59,6 +59,8 @@ struct raft_guard_host {
     /* B13: @peer has sent what cannot be true; libraft has not seen it. NULL: not wanted. May be
      * called from inside libraft's I/O. */
     void (*refused)(void *arg, raft_id peer, const char *what);
+    /* A command of the log as it was loaded at the start. NULL: not wanted. */
+    void (*loaded)(void *arg, const void *data, size_t len);
     /* libraft's own messages, level 1 (error) to 5 (trace); NULL: not wanted. */
     void (*trace)(void *arg, int level, const char *message);
 };
