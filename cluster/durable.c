@@ -202,35 +202,6 @@ uint64_t durable_checksum(const uint8_t *data, size_t len)
     return XXH64(data, len, 0);
 }
 
-void durable_put_u32(uint8_t *at, uint32_t value)
-{
-    for (unsigned i = 0; i < sizeof(value); i++) {
-        at[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-void durable_put_u64(uint8_t *at, uint64_t value)
-{
-    for (unsigned i = 0; i < sizeof(value); i++) {
-        at[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-uint32_t durable_get_u32(const uint8_t *at)
-{
-    uint32_t value = 0;
-
-    for (unsigned i = 0; i < sizeof(value); i++) {
-        value |= (uint32_t)at[i] << (8 * i);
-    }
-    return value;
-}
-
-uint64_t durable_get_u64(const uint8_t *at)
-{
-    return (uint64_t)durable_get_u32(at) | (uint64_t)durable_get_u32(at + 4) << 32;
-}
-
 /* ---- strings -------------------------------------------------------------------------- */
 
 struct fsm_str durable_to_str(ProtobufCBinaryData data)

@@ -7,8 +7,10 @@
 #ifndef NETLOCK_DURABLE_H
 #define NETLOCK_DURABLE_H
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -72,10 +74,33 @@ void *durable_unpack(struct durable_arena *arena,
 
 uint64_t durable_checksum(const uint8_t *data, size_t len);
 
-void durable_put_u32(uint8_t *at, uint32_t value);
-void durable_put_u64(uint8_t *at, uint64_t value);
-uint32_t durable_get_u32(const uint8_t *at);
-uint64_t durable_get_u64(const uint8_t *at);
+static inline void durable_put_u32(uint8_t *at, uint32_t value)
+{
+    value = htole32(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline void durable_put_u64(uint8_t *at, uint64_t value)
+{
+    value = htole64(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline uint32_t durable_get_u32(const uint8_t *at)
+{
+    uint32_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return le32toh(value);
+}
+
+static inline uint64_t durable_get_u64(const uint8_t *at)
+{
+    uint64_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return le64toh(value);
+}
 
 /* The same bytes, borrowed. */
 struct fsm_str durable_to_str(ProtobufCBinaryData data);
