@@ -158,43 +158,6 @@ int durable_next(const uint8_t **cursor,
     return 0;
 }
 
-/* ---- unpacking without malloc --------------------------------------------------------- */
-
-static void *arena_alloc(void *arg, size_t size)
-{
-    struct durable_arena *arena = arg;
-    size_t free_bytes = sizeof(arena->bytes) - arena->used;
-    void *memory = arena->bytes + arena->used;
-
-    if (size > free_bytes) {
-        return NULL;
-    }
-    size = (size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
-    arena->used += size < free_bytes ? size : free_bytes;
-    return memory;
-}
-
-static void arena_free(void *arg, void *memory)
-{
-    (void)arg;
-    (void)memory;
-}
-
-void *durable_unpack(struct durable_arena *arena,
-                     const ProtobufCMessageDescriptor *type,
-                     const uint8_t *data,
-                     size_t len)
-{
-    ProtobufCAllocator allocator = {
-        .alloc = arena_alloc,
-        .free = arena_free,
-        .allocator_data = arena,
-    };
-
-    arena->used = 0;
-    return protobuf_c_message_unpack(type, &allocator, len, data);
-}
-
 /* ---- frames --------------------------------------------------------------------------- */
 
 uint64_t durable_checksum(const uint8_t *data, size_t len)

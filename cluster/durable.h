@@ -42,7 +42,7 @@ void durable_release(struct durable_bytes *bytes);
  *     durable_end(&bytes, KIND_LOCK, at);
  *
  * Written by hand, because protobuf-c takes five times as long and a snapshot holds up the loop;
- * read through the generated code, so that no test passes with a wrong number. The bytes are those
+ * read by the generated descriptors, so that no test passes with a wrong number. The bytes are those
  * that protobuf-c would write: zero and empty fields are absent. Field numbers are below 16. */
 uint8_t *durable_begin(struct durable_bytes *bytes);
 uint8_t *durable_put_number(uint8_t *at, unsigned field, uint64_t value);
@@ -66,7 +66,8 @@ struct durable_arena {
     _Alignas(max_align_t) uint8_t bytes[DURABLE_ARENA_BYTES];
 };
 
-/* Unpack into @arena, over the message before. NULL: damaged. */
+/* Unpack into @arena, over the message before; bytes are borrowed from @data. Fields that are not known
+ * are skipped. NULL: damaged. */
 void *durable_unpack(struct durable_arena *arena,
                      const ProtobufCMessageDescriptor *type,
                      const uint8_t *data,
