@@ -16,6 +16,7 @@ enum {
     AT_FIELDS_BYTES = 20,
 
     PADDING = 8,
+    KEPT_BYTES_MAX = 16384,    /* of an empty writer */
     COMMANDS_TAG = 6 << 3 | 2, /* field 6 of Entry, length-delimited */
     FIELDS_BYTES_MAX =
         6 + 5 * 11 + 9, /* format, five varints, one fixed64, with their tags */
@@ -102,15 +103,18 @@ void entry_writer_close(struct entry_writer *writer,
     *ret_len = len;
 }
 
-void entry_writer_forget(struct entry_writer *writer)
+void entry_writer_clear(struct entry_writer *writer)
 {
-    *writer = (struct entry_writer){0};
+    writer->bytes.len = writer->commands_count = 0;
+    if (writer->bytes.capacity > KEPT_BYTES_MAX) {
+        durable_release(&writer->bytes);
+    }
 }
 
 void entry_writer_release(struct entry_writer *writer)
 {
     durable_release(&writer->bytes);
-    entry_writer_forget(writer);
+    writer->commands_count = 0;
 }
 
 /* ---- reading -------------------------------------------------------------------------- */

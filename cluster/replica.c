@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "batch.h"
 #include "entry.h"
@@ -426,6 +427,18 @@ static uint64_t stamp(struct replica *replica, uint64_t mono_ms)
     return replica->stamped_ms;
 }
 
+/* libraft keeps an entry for long: in just the memory that it takes. */
+static struct raft_buffer copy_of(const uint8_t *data, size_t len)
+{
+    struct raft_buffer copy = {.base = raft_malloc(len), .len = len};
+
+    if (copy.base == NULL) {
+        abort();
+    }
+    memcpy(copy.base, data, len);
+    return copy;
+}
+
 static void submit(struct replica *replica, uint64_t mono_ms)
 {
     struct in_flight *in_flight = &replica->in_flight;
@@ -439,15 +452,15 @@ static void submit(struct replica *replica, uint64_t mono_ms)
         .prior_index = replica->commands_index,
         .prior_digest = fsm_digest(replica->fsm),
     };
-    struct raft_buffer buf;
     uint8_t *data;
-    int rv;
+    size_t len;
 
-    entry_writer_close(&batch->entry, &header, &data, &buf.len);
-    buf.base = data;
+    entry_writer_close(&batch->entry, &header, &data, &len);
+    struct raft_buffer buf = copy_of(data, len);
     /* No callback: on_apply() and notice_role() see all that it could tell. */
-    rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
+    int rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
     if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE) {
+        raft_free(buf.base);
         replica->retry_mono_ms = mono_ms + RETRY_MS;
         return;
     }
@@ -457,7 +470,6 @@ static void submit(struct replica *replica, uint64_t mono_ms)
     in_flight->batch = batch_queue_take(&replica->open);
     in_flight->number = header.batch;
     in_flight->stamped_mono_ms = mono_ms;
-    entry_writer_forget(&batch->entry);
     replica->batches_count++;
 }
 
