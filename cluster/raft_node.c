@@ -26,6 +26,7 @@ static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
 enum {
     LOG_LINE_BYTES = 1024,
     HANDSHAKE_TIMEOUT_MS = 5000,
+    FORGOT_HANDOVER_MS = 2000,
     SPACE_MB_MIN = 16, /* two segments of libraft's log */
 };
 
@@ -195,6 +196,29 @@ static void on_refused(void *arg, raft_id peer, const char *what)
     transport_refuse(&node->transport, peer, what);
 }
 
+static void on_handed_over(void *arg)
+{
+    struct raft_node *node = arg;
+
+    node->handover.avoid = 0;
+}
+
+static void on_forgot(void *arg, raft_id peer)
+{
+    struct raft_node *node = arg;
+
+    if (node->closing || node->handover.wanted) {
+        return;
+    }
+    node_log(node, LOG_WARNING,
+             "node %" PRIu64
+             " has lost what it had acknowledged: was its directory emptied? "
+             "Leadership goes to another node, that it is sent everything again",
+             (uint64_t)peer);
+    node->handover.avoid = peer;
+    handover_start(&node->handover, FORGOT_HANDOVER_MS, on_handed_over, node);
+}
+
 static void on_transport_log(void *arg, int level, const char *message)
 {
     node_log(arg, (enum log_level)level, "%s", message);
@@ -301,8 +325,9 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
     /* A file that was cut off is not told from one that cannot be read. */
     return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
                   datadir_raft_path(node->dir), raft_strerror(rv), detail,
-                  rv == RAFT_IOERR ? "; netlockd check-data says what is damaged, and the way out"
-                                   : "");
+                  rv == RAFT_IOERR
+                      ? "; netlockd check-data says what is damaged, and the way out"
+                      : "");
 }
 
 static int init_raft(struct raft_node *node, char *ret_error)
@@ -312,6 +337,7 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .arg = node,
         .fatal = on_fatal,
         .refused = on_refused,
+        .forgot = on_forgot,
         .trace = node->config.trace ? on_trace : NULL,
     };
 
@@ -522,6 +548,7 @@ void raft_node_transfer(struct raft_node *node,
         on_done(arg);
         return;
     }
+    handover_end(&node->handover); /* on_forgot() */
     handover_start(&node->handover, timeout_ms, on_done, arg);
     step_handover(node);
 }
