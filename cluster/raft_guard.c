@@ -403,6 +403,7 @@ void raft_guard_install(struct raft_guard *guard,
     guard->host = *host;
     guard->recv = NULL;
     guard->peers = (struct raft_guard_peer){.leader = 0};
+    guard->forgetful = (struct raft_guard_forgetful){.peer = 0};
     guard->snapshots_storing = 0;
     guard->put_unready = NULL;
     guard->answers_earlier_term = false;

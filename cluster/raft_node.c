@@ -29,6 +29,7 @@ static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
 enum {
     LOG_LINE_BYTES = 1024,
     HANDSHAKE_TIMEOUT_MS = 5000,
+    FORGOT_HANDOVER_MS = 2000,
     SPACE_MB_MIN = 16, /* two segments of libraft's log */
 };
 
@@ -256,6 +257,29 @@ static void on_refused(void *arg, raft_id peer, const char *what)
     transport_refuse(&node->transport, peer, what);
 }
 
+static void on_handed_over(void *arg)
+{
+    struct raft_node *node = arg;
+
+    node->handover.avoid = 0;
+}
+
+static void on_forgot(void *arg, raft_id peer)
+{
+    struct raft_node *node = arg;
+
+    if (node->closing || node->handover.wanted) {
+        return;
+    }
+    node_log(node, LOG_WARNING,
+             "node %" PRIu64
+             " has lost what it had acknowledged: was its directory emptied? "
+             "Leadership goes to another node, that it is sent everything again",
+             (uint64_t)peer);
+    node->handover.avoid = peer;
+    handover_start(&node->handover, FORGOT_HANDOVER_MS, on_handed_over, node);
+}
+
 static void on_transport_log(void *arg, int level, const char *message)
 {
     node_log(arg, (enum log_level)level, "%s", message);
@@ -383,6 +407,7 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .fatal = on_fatal,
         .refused = on_refused,
         .loaded = on_loaded,
+        .forgot = on_forgot,
         .trace = on_trace,
     };
 
@@ -610,6 +635,7 @@ void raft_node_transfer(struct raft_node *node,
         on_done(arg);
         return;
     }
+    handover_end(&node->handover); /* on_forgot() */
     handover_start(&node->handover, timeout_ms, on_done, arg);
     step_handover(node);
 }
