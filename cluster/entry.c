@@ -16,6 +16,7 @@ enum {
     AT_FIELDS_BYTES = 20,
 
     PADDING = 8,
+    KEPT_BYTES_MAX = 16384,    /* of an empty writer */
     COMMANDS_TAG = 6 << 3 | 2, /* field 6 of Entry, length-delimited */
     FIELDS_BYTES_MAX =
         6 + 5 * 11 + 9, /* format, five varints, one fixed64, with their tags */
@@ -96,19 +97,24 @@ void entry_writer_close(struct entry_writer *writer,
     durable_put_u32(data + AT_FIELDS_BYTES, (uint32_t)fields_bytes);
     durable_put_u64(data + AT_CHECKSUM,
                     durable_checksum(data + AT_COMMANDS_BYTES, len - AT_COMMANDS_BYTES));
-    *ret_data = data;
+    /* libraft keeps it for as long as the log. */
+    durable_trim(&writer->bytes, len);
+    *ret_data = writer->bytes.data;
     *ret_len = len;
 }
 
-void entry_writer_forget(struct entry_writer *writer)
+void entry_writer_clear(struct entry_writer *writer)
 {
-    *writer = (struct entry_writer){0};
+    writer->bytes.len = writer->commands_count = 0;
+    if (writer->bytes.capacity > KEPT_BYTES_MAX) {
+        durable_release(&writer->bytes);
+    }
 }
 
 void entry_writer_release(struct entry_writer *writer)
 {
     durable_release(&writer->bytes);
-    entry_writer_forget(writer);
+    writer->commands_count = 0;
 }
 
 /* ---- reading -------------------------------------------------------------------------- */

@@ -7,7 +7,8 @@
 static bool is_other_voter(const struct handover *handover,
                            const struct raft_server *server)
 {
-    return server->id != handover->raft->id && server->role == RAFT_VOTER;
+    return server->id != handover->raft->id && server->id != handover->avoid &&
+           server->role == RAFT_VOTER;
 }
 
 static bool has_other_voter(const struct handover *handover)

@@ -17,6 +17,7 @@ struct handover {
     struct raft *raft;
     const struct raft_uv_transport *transport;
     uv_timer_t deadline; /* the owner closes it */
+    uint64_t avoid;      /* a member that must not take over; 0: none */
     bool wanted;
     bool running; /* libraft is at it */
     uint64_t target; /* who was asked last; 0: nobody */

@@ -19,6 +19,8 @@
 #include "memory.h"
 #include "node_config.h"
 #include "raft_guard.h"
+#include "raft_guard_peer.h"
+#include "raft_tidy.h"
 #include "transport.h"
 
 static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
@@ -27,6 +29,7 @@ static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
 enum {
     LOG_LINE_BYTES = 1024,
     HANDSHAKE_TIMEOUT_MS = 5000,
+    FORGOT_HANDOVER_MS = 2000,
     SPACE_MB_MIN = 16, /* two segments of libraft's log */
 };
 
@@ -196,6 +199,7 @@ static void node_turn(struct raft_node *node)
     offer_level(node);
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
+    raft_guard_snapshot_turn(&node->guard);
     uint64_t due_ms = replica_deadline_ms(node->replica, now_ms);
     if (due_ms == UINT64_MAX || node->closing) {
         uv_timer_stop(&node->due);
@@ -251,6 +255,29 @@ static void on_refused(void *arg, raft_id peer, const char *what)
     struct raft_node *node = arg;
 
     transport_refuse(&node->transport, peer, what);
+}
+
+static void on_handed_over(void *arg)
+{
+    struct raft_node *node = arg;
+
+    node->handover.avoid = 0;
+}
+
+static void on_forgot(void *arg, raft_id peer)
+{
+    struct raft_node *node = arg;
+
+    if (node->closing || node->handover.wanted) {
+        return;
+    }
+    node_log(node, LOG_WARNING,
+             "node %" PRIu64
+             " has lost what it had acknowledged: was its directory emptied? "
+             "Leadership goes to another node, that it is sent everything again",
+             (uint64_t)peer);
+    node->handover.avoid = peer;
+    handover_start(&node->handover, FORGOT_HANDOVER_MS, on_handed_over, node);
 }
 
 static void on_transport_log(void *arg, int level, const char *message)
@@ -369,8 +396,17 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
     /* A file that was cut off is not told from one that cannot be read. */
     return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
                   datadir_raft_path(node->dir), raft_strerror(rv), detail,
-                  rv == RAFT_IOERR ? "; netlockd check-data says what is damaged, and the way out"
-                                   : "");
+                  rv == RAFT_IOERR
+                      ? "; netlockd check-data says what is damaged, and the way out"
+                      : "");
+}
+
+static void on_removed(void *arg, const char *name)
+{
+    node_log(
+        arg, LOG_WARNING,
+        "a truncation of the log was cut off by a crash and is taken back: %s removed",
+        name);
 }
 
 static int init_raft(struct raft_node *node, char *ret_error)
@@ -381,9 +417,15 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .fatal = on_fatal,
         .refused = on_refused,
         .loaded = on_loaded,
+        .forgot = on_forgot,
         .trace = on_trace,
     };
 
+    int error = raft_tidy(datadir_raft_path(node->dir), on_removed, node);
+    if (error != 0) {
+        return refuse(ret_error, error, "cannot tidy up %.160s: %s",
+                      datadir_raft_path(node->dir), strerror(-error));
+    }
     init_transport(node);
     guard->io.version = 1;
     int rv = raft_uv_init(&guard->io, node->loop, datadir_raft_path(node->dir),
@@ -563,6 +605,12 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
         return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
                           ret_error);
     }
+    const char *wrong = raft_guard_impossible_term(&node->raft);
+    if (wrong != NULL) {
+        char detail[LOG_LINE_BYTES];
+        snprintf(detail, sizeof(detail), "metadata: %s", wrong);
+        return refuse_log(node, RAFT_CORRUPT, detail, ret_error);
+    }
     /* libraft prepares room at the start and when entries come; a leader without room takes none. */
     if (node->guard.io.capacity == 0) {
         return refuse_space(node, ret_error);
@@ -594,6 +642,7 @@ void raft_node_transfer(struct raft_node *node,
         on_done(arg);
         return;
     }
+    handover_end(&node->handover); /* on_forgot() */
     handover_start(&node->handover, timeout_ms, on_done, arg);
     step_handover(node);
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "batch.h"
 #include "entry.h"
@@ -20,6 +21,7 @@ static_assert((size_t)REPLICA_BATCH_BYTES_MAX <= RAFT_GUARD_ENTRY_BYTES_MAX,
 enum {
     RETRY_MS =
         100, /* after libraft refused an entry for want of disk space, or in a transfer */
+    SNAPSHOT_STEP_MS = 1, /* from one step to the next: half of the time is for clients */
     FATAL_BYTES = 512,
 };
 
@@ -32,12 +34,20 @@ struct in_flight {
     uint64_t stamped_mono_ms;
 };
 
+/* One that is being encoded. */
+struct snapshot {
+    struct snapshot_writer *writer; /* NULL: none */
+    struct raft_buffer *buf;        /* libraft's: empty until then */
+    uint64_t next_mono_ms;          /* when the next step is due */
+};
+
 struct replica {
     struct replica_config config;
     struct replica_host host;
     struct raft_fsm raft_fsm;
     struct raft *raft;
     struct log_bound log_bound;
+    struct snapshot snapshot;
 
     struct fsm *fsm;
     uint64_t commands_index; /* the last entry with commands that is in `fsm`; 0: none */
@@ -256,17 +266,40 @@ static int on_snapshot(struct raft_fsm *raft_fsm,
                        unsigned *ret_count)
 {
     struct replica *replica = raft_fsm->data;
-    struct raft_buffer *buf = raft_malloc(sizeof(*buf));
+    struct raft_buffer *buf = raft_calloc(1, sizeof(*buf));
 
     if (buf == NULL) {
         abort();
     }
-    snapshot_encode(replica->fsm, replica->commands_index, replica->level, &buf->base,
-                    &buf->len);
+    if (replica->config.snapshot_step_records == 0) {
+        snapshot_encode(replica->fsm, replica->commands_index, replica->level, &buf->base,
+                        &buf->len);
+    } else {
+        assert(replica->snapshot.writer == NULL);
+        replica->snapshot.writer =
+            snapshot_writer_new(replica->fsm, replica->commands_index, replica->level);
+        replica->snapshot.buf = buf;
+    }
     log_bound_snapshot(&replica->log_bound, replica->raft);
     *ret_bufs = buf;
     *ret_count = 1;
     return 0;
+}
+
+/* The guard sees when the bytes are there. */
+static void go_on_with_snapshot(struct replica *replica, uint64_t mono_ms)
+{
+    struct snapshot *snapshot = &replica->snapshot;
+
+    if (snapshot->writer == NULL || mono_ms < snapshot->next_mono_ms) {
+        return;
+    }
+    snapshot->next_mono_ms = mono_ms + SNAPSHOT_STEP_MS;
+    if (snapshot_writer_step(snapshot->writer, replica->config.snapshot_step_records)) {
+        return;
+    }
+    snapshot_writer_finish(snapshot->writer, &snapshot->buf->base, &snapshot->buf->len);
+    snapshot->writer = NULL;
 }
 
 static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
@@ -279,6 +312,7 @@ static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
     if (error != NULL) {
         die_unread(replica, "a snapshot", error);
     }
+    assert(replica->snapshot.writer == NULL); /* guard B1 */
     replica->level = snapshot_level(buf->base);
     fsm_free(replica->fsm);
     replica->fsm = fsm;
@@ -393,6 +427,18 @@ static uint64_t stamp(struct replica *replica, uint64_t mono_ms)
     return replica->stamped_ms;
 }
 
+/* libraft keeps an entry for long: in just the memory that it takes. */
+static struct raft_buffer copy_of(const uint8_t *data, size_t len)
+{
+    struct raft_buffer copy = {.base = raft_malloc(len), .len = len};
+
+    if (copy.base == NULL) {
+        abort();
+    }
+    memcpy(copy.base, data, len);
+    return copy;
+}
+
 static void submit(struct replica *replica, uint64_t mono_ms)
 {
     struct in_flight *in_flight = &replica->in_flight;
@@ -406,15 +452,15 @@ static void submit(struct replica *replica, uint64_t mono_ms)
         .prior_index = replica->commands_index,
         .prior_digest = fsm_digest(replica->fsm),
     };
-    struct raft_buffer buf;
     uint8_t *data;
-    int rv;
+    size_t len;
 
-    entry_writer_close(&batch->entry, &header, &data, &buf.len);
-    buf.base = data;
+    entry_writer_close(&batch->entry, &header, &data, &len);
+    struct raft_buffer buf = copy_of(data, len);
     /* No callback: on_apply() and notice_role() see all that it could tell. */
-    rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
+    int rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
     if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE) {
+        raft_free(buf.base);
         replica->retry_mono_ms = mono_ms + RETRY_MS;
         return;
     }
@@ -424,7 +470,6 @@ static void submit(struct replica *replica, uint64_t mono_ms)
     in_flight->batch = batch_queue_take(&replica->open);
     in_flight->number = header.batch;
     in_flight->stamped_mono_ms = mono_ms;
-    entry_writer_forget(&batch->entry);
     replica->batches_count++;
 }
 
@@ -466,6 +511,7 @@ void replica_free(struct replica *replica)
     batch_queue_release(&replica->open);
     outbox_release(&replica->outbox);
     fsm_events_release(&replica->overheard);
+    snapshot_writer_free(replica->snapshot.writer);
     fsm_free(replica->fsm);
     free(replica);
 }
@@ -496,6 +542,7 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     anchor_clock(replica, mono_ms);
     notice_role(replica);
     outbox_deliver(&replica->outbox, &replica->host);
+    go_on_with_snapshot(replica, mono_ms);
 
     if (!leads(replica) || replica->in_flight.batch != NULL ||
         mono_ms < replica->retry_mono_ms) {
@@ -512,11 +559,8 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
     return leader_clock_now(&replica->clock, mono_ms);
 }
 
-uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+static uint64_t leader_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
-    if (!outbox_is_empty(&replica->outbox)) {
-        return mono_ms;
-    }
     if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL) {
         return UINT64_MAX;
     }
@@ -530,6 +574,20 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
         return UINT64_MAX;
     }
     return mono_ms + leader_clock_until(&replica->clock, due_ms, mono_ms);
+}
+
+uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+{
+    uint64_t deadline_ms = leader_deadline_ms(replica, mono_ms);
+
+    if (!outbox_is_empty(&replica->outbox)) {
+        return mono_ms;
+    }
+    if (replica->snapshot.writer != NULL &&
+        replica->snapshot.next_mono_ms < deadline_ms) {
+        deadline_ms = replica->snapshot.next_mono_ms;
+    }
+    return deadline_ms;
 }
 
 void replica_offer_level(struct replica *replica, uint32_t level)

@@ -72,6 +72,9 @@ struct replica_config {
         commands_waiting_max; /* in the open batches; above it replica_propose says -EBUSY */
     uint64_t log_bytes_max;                         /* see log_bound.h; 0: no bound */
     unsigned snapshot_threshold, snapshot_trailing; /* what libraft was given */
+    /* Of a snapshot, in each replica_flush(), so that it does not stop the loop. Needs the guard: see
+     * raft_guard_snapshot_turn(). 0: all at once (of a raft_node: 2048). */
+    size_t snapshot_step_records;
 };
 
 /* What the replica tells its owner. Called from replica_flush() only, never from inside libraft.
@@ -105,7 +108,8 @@ void replica_set_raft(struct replica *replica, struct raft *raft);
  * -EMSGSIZE if no entry can carry it: too long, or a value that the lock table does not take. */
 int replica_propose(struct replica *replica, const struct fsm_command *command);
 
-/* Notice role changes, hand events to the host, close and submit the open batch, propose due ticks.
+/* Notice role changes, hand events to the host, close and submit the open batch, propose due ticks,
+ * go on with a snapshot.
  * A batch that libraft refuses (disks full, leadership being transferred) is kept and tried again.
  * @mono_ms: steady time now, never falling. */
 void replica_flush(struct replica *replica, uint64_t mono_ms);

@@ -17,6 +17,7 @@
 #ifndef NETLOCK_SNAPSHOT_H
 #define NETLOCK_SNAPSHOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,26 @@ void snapshot_encode(const struct fsm *fsm,
                      uint32_t level,
                      void **ret_data,
                      size_t *ret_len);
+
+/* The same in steps, while commands are applied to the table: the bytes are those of the moment in which
+ * it began. One at a time for a table, see fsm_dump_begin().
+ *
+ *     writer = snapshot_writer_new(fsm, commands_index, level);
+ *     while (snapshot_writer_step(writer, records)) ... commands ...
+ *     snapshot_writer_finish(writer, &data, &len);     or, half-way: snapshot_writer_free(writer) */
+struct snapshot_writer;
+
+struct snapshot_writer *
+snapshot_writer_new(struct fsm *fsm, uint64_t commands_index, uint32_t level);
+void snapshot_writer_free(struct snapshot_writer *writer); /* NULL: nothing */
+
+/* Encode about so many records, or as much work of another kind. Whether there is more to do. */
+bool snapshot_writer_step(struct snapshot_writer *writer, size_t records);
+
+/* After the last step. Frees @writer; *ret_data as snapshot_encode(). */
+void snapshot_writer_finish(struct snapshot_writer *writer,
+                            void **ret_data,
+                            size_t *ret_len);
 
 /* Rebuild a table, with @hash_seed for its hash. Returns NULL, or what is wrong, as the end of a
  * sentence "this snapshot cannot be read: ..."; then nothing is returned. */

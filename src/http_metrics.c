@@ -62,6 +62,8 @@ static void put_role(struct body *body,
     gauge(body, "netlock_leader", status->leader, "1 on the node that leads.");
     gauge(body, "netlock_serving", server->serving,
           "1 on the node that leads and serves clients.");
+    gauge(body, "netlock_disk_low", server->disk_low,
+          "1 while the data directory has less room than disk-free-min.");
     gauge(body, "netlock_leader_known", status->leader_id != 0,
           "1 while this node knows which one leads.");
     gauge(body, "netlock_members", status->members_count,

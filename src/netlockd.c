@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "config.h"
+#include "disk_space.h"
 #include "http.h"
 #include "log.h"
 #include "notify.h"
@@ -27,10 +28,13 @@ struct daemon {
     struct log log;
     uv_loop_t loop;
     struct server *server;
-    struct http *http;           /* NULL: not configured */
+    struct http *http; /* NULL: not configured */
+    struct disk_space disk;
+    uv_work_t first_work;
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
     uv_timer_t watchdog;
+    bool stopping;
     int status;
 };
 
@@ -103,6 +107,20 @@ _Noreturn static void on_fatal(void *arg, const char *what)
     _exit(EXIT_FATAL);
 }
 
+/* SIG_BLOCK or SIG_UNBLOCK for what start_signals() listens to. */
+static void mask_signals(int how)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGUSR2);
+    pthread_sigmask(how, &signals, NULL);
+}
+
 /* An older build has been started on what a newer one wrote. */
 _Noreturn static void on_newer(void *arg, const char *what)
 {
@@ -114,11 +132,15 @@ _Noreturn static void on_newer(void *arg, const char *what)
     _exit(EXIT_NEWER);
 }
 
+/* With its handle libuv takes away what is done about a signal, and what is left is to kill: one that
+ * comes so late must not make another end of an orderly stop. */
 static void on_stopped(void *arg)
 {
     struct daemon *daemon = arg;
 
     http_close(daemon->http);
+    disk_space_close(&daemon->disk);
+    mask_signals(SIG_BLOCK);
     uv_close((uv_handle_t *)&daemon->terminate, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
@@ -132,6 +154,7 @@ static void on_stop_signal(uv_signal_t *signal, int number)
     struct daemon *daemon = signal->data;
 
     notify_send("STOPPING=1");
+    daemon->stopping = true;
     log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "stopping", "signal=%d", number);
     server_stop(daemon->server, on_stopped, daemon);
 }
@@ -171,6 +194,9 @@ static void on_hangup(uv_signal_t *signal, int number)
     char error[SERVER_ERROR_BYTES];
     char quoted[LOG_QUOTED_BYTES];
 
+    if (daemon->stopping) {
+        return;
+    }
     notify_reloading();
     reload_log_level(daemon);
     int rv = server_reload(daemon->server, error);
@@ -202,6 +228,24 @@ static void on_log_level(uv_signal_t *signal, int number)
     set_log_level(daemon, level);
 }
 
+static void on_disk_space(void *arg, bool low, uint64_t free_bytes)
+{
+    struct daemon *daemon = arg;
+
+    server_set_disk_low(daemon->server, low, free_bytes);
+}
+
+static void start_disk_space(struct daemon *daemon)
+{
+    daemon->disk = (struct disk_space){
+        .path = daemon->config.data_dir,
+        .floor_bytes = daemon->config.disk_free_min_bytes,
+        .on_change = on_disk_space,
+        .arg = daemon,
+    };
+    disk_space_start(&daemon->disk, &daemon->loop);
+}
+
 static void start_signals(struct daemon *daemon)
 {
     uv_signal_init(&daemon->loop, &daemon->terminate);
@@ -217,6 +261,7 @@ static void start_signals(struct daemon *daemon)
     uv_signal_start(&daemon->louder, on_log_level, SIGUSR1);
     uv_signal_start(&daemon->quieter, on_log_level, SIGUSR2);
     signal(SIGPIPE, SIG_IGN);
+    mask_signals(SIG_UNBLOCK);
 }
 
 /* ---- the beginning ---- */
@@ -253,6 +298,18 @@ static int refuse(int rv, const char *error)
     return rv == -EPROTO ? EXIT_NEWER : EXIT_REFUSED;
 }
 
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+/* libuv's threads are made now: after privileges are gone, which each thread has for itself, and while
+ * signals are blocked, which stay with the loop's thread alone. */
+static void start_threads(struct daemon *daemon)
+{
+    uv_queue_work(&daemon->loop, &daemon->first_work, do_nothing, NULL);
+}
+
 /* What root had to do is done. */
 static int on_bound(void *arg, char *ret_error)
 {
@@ -269,8 +326,10 @@ static int on_bound(void *arg, char *ret_error)
                                           : privileges_drop(&daemon->user, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return rv;
     }
-    return rv;
+    start_threads(daemon);
+    return 0;
 }
 
 /* With a user named, the directories are its own; without, those of whoever runs this. */
@@ -299,14 +358,18 @@ static int run(struct daemon *daemon)
                                .on_bound = on_bound};
     char error[SERVER_ERROR_BYTES];
 
+    mask_signals(SIG_BLOCK);
     int rv = server_new(&daemon->server, &daemon->loop, &daemon->config, &daemon->log,
                         &host, error);
     if (rv != 0) {
+        uv_run(&daemon->loop,
+               UV_RUN_DEFAULT); /* its threads may be at the first work yet */
         http_free(daemon->http);
         return refuse(rv, error);
     }
     start_signals(daemon);
     notify_start_watchdog(&daemon->loop, &daemon->watchdog);
+    start_disk_space(daemon);
     rv = server_start(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_start(daemon->http, &daemon->loop, daemon->server, error);

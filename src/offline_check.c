@@ -19,6 +19,7 @@
 #include "fsm.h"
 #include "node_file.h"
 #include "raft_files.h"
+#include "raft_guard_peer.h"
 #include "snapshot.h"
 
 enum { HASH_SEED = 1 };
@@ -281,6 +282,10 @@ static void print_log(struct check *check)
         on_problem(check, RAFT_FILES_DAMAGE, "metadata",
                    "its term is older than the last entry's: the vote of a later one is "
                    "forgotten");
+    }
+    if (check->term > check->last_term + RAFT_GUARD_TERM_JUMP_MAX) {
+        on_problem(check, RAFT_FILES_DAMAGE, "metadata",
+                   "no cluster has come to its term");
     }
 }
 

@@ -250,6 +250,7 @@ static struct replica_config replica_config_of(const struct server *server)
                      .waiters_per_lock_max = config->waiters_per_lock_max},
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = config->commands_waiting_max,
+        .snapshot_step_records = config->snapshot_step_records,
     };
 }
 
@@ -449,6 +450,17 @@ void server_log_level_changed(struct server *server)
 const char *server_address(const struct server *server)
 {
     return server->listener.address;
+}
+
+void server_set_disk_low(struct server *server, bool low, uint64_t free_bytes)
+{
+    server->disk_low = low;
+    log_event(server->log, low ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "server",
+              low ? "disk-low" : "disk-has-room",
+              "free=%" PRIu64 " disk-free-min=%" PRIu64 " text=\"%s\"", free_bytes,
+              server->config->disk_free_min_bytes,
+              low ? "only releases and refreshes are taken until there is room"
+                  : "everything is taken again");
 }
 
 /* ---- stop ---- */

@@ -13,6 +13,7 @@
 #ifndef NETLOCK_SERVER_H
 #define NETLOCK_SERVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <uv.h>
@@ -55,6 +56,9 @@ int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES
  * @ret_error: then all of them stay as they were. */
 int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
 
+/* Whether the disk of this node has room, from whoever looks; at first it has. While it has not, a leader
+ * answers BUSY to all but what frees something or keeps what there is. */
+void server_set_disk_low(struct server *server, bool low, uint64_t free_bytes);
 /* The level of the log that the server was given has changed. */
 void server_log_level_changed(struct server *server);
 

@@ -236,6 +236,10 @@ covered(76, "a full disk", "waited for; without a log refused", "guard_disk:a_fu
         "raft_node_start:a_node_without_space_for_its_log_is_refused")
 
 
+covered(76, "little room on the disk", "releases pass, nothing new does, until there is room",
+        "disk_space:below_the_floor_locks_are_given_back_and_none_are_given_out")
+
+
 @row(76, "files may not grow (RLIMIT_FSIZE)", "stops with a message, nothing is lost", "client")
 def _(node):
     with alone(node) as one:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes golden_messages.h and corpus/wire/*: every message of the protocol with all its fields, encoded
+"""Writes golden_messages.h and fuzz/corpus/wire/*: every message of the protocol with all its fields, encoded
 by protoc, that is by Google's implementation and not by ours. Run it after a change of the schema.
 
     tests/make_golden.py        (needs protoc; the result is committed)
@@ -128,7 +128,7 @@ def main():
         for name, (message, fields) in messages.items():
             data = encode(message, fields)
             out.append(c_string(f"golden_{direction}_{name.lower()}", data))
-            (TESTS / "corpus/wire" / f"{direction}_{name.lower()}").write_bytes(data)
+            (TESTS / "fuzz/corpus/wire" / f"{direction}_{name.lower()}").write_bytes(data)
     out.append("\n#endif\n")
     (TESTS / "golden_messages.h").write_text("".join(out))
 
