@@ -14,7 +14,9 @@
 
 #include <stdint.h>
 
-enum { FEATURE_LEVEL_FIRST = 1 }; /* of builds that say nothing about it in the handshake */
+enum {
+    FEATURE_LEVEL_FIRST = 1
+}; /* of builds that say nothing about it in the handshake */
 
 extern const uint32_t feature_level_max;
 
