@@ -9,6 +9,16 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+const char durable_newer[] = "it comes from a newer version";
+const char durable_newer_command[] = "it has a command of a newer version";
+const char durable_newer_record[] = "it has a record of a newer version";
+
+bool durable_is_newer(const char *error)
+{
+    return error == durable_newer || error == durable_newer_command ||
+           error == durable_newer_record;
+}
+
 enum {
     CAPACITY_MIN = 4096,
 
@@ -41,6 +51,16 @@ void durable_reserve(struct durable_bytes *bytes, size_t more)
         abort();
     }
     bytes->capacity = capacity;
+}
+
+void durable_trim(struct durable_bytes *bytes, size_t len)
+{
+    assert(len >= bytes->len && len <= bytes->capacity);
+    bytes->data = raft_realloc(bytes->data, len);
+    if (bytes->data == NULL) {
+        abort();
+    }
+    bytes->capacity = len;
 }
 
 void durable_release(struct durable_bytes *bytes)

@@ -8,6 +8,7 @@
 #define NETLOCK_DURABLE_H
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -22,6 +23,11 @@ enum {
     DURABLE_ARENA_BYTES = 8192,
 };
 
+/* What readers say of data that only a newer build can read. */
+extern const char durable_newer[], durable_newer_command[], durable_newer_record[];
+/* Whether @error, which a reader has returned, is one of them. */
+bool durable_is_newer(const char *error);
+
 /* Bytes that grow. Zero-initialise; durable_release(), or let libraft free `data`. */
 struct durable_bytes {
     uint8_t *data;
@@ -31,6 +37,8 @@ struct durable_bytes {
 
 /* Make room for @more bytes behind `len`. */
 void durable_reserve(struct durable_bytes *bytes, size_t more);
+/* Give back what lies behind @len, which is at least what is in it. */
+void durable_trim(struct durable_bytes *bytes, size_t len);
 void durable_release(struct durable_bytes *bytes);
 
 /* Append one alternative of a Command or Record, behind its length: begin, write the fields in

@@ -36,13 +36,13 @@
 enum {
     ENTRY_MAGIC = 0x4e454c4e, /* "NLEN" */
     ENTRY_FRAME_VERSION = 1,
-    ENTRY_FORMAT = 1,
     ENTRY_FRAME_BYTES = 24,
     /* What an entry needs beside its commands: frame, other fields, padding. */
     ENTRY_OVERHEAD_BYTES_MAX = 128,
 };
 
 struct entry_header {
+    uint32_t level;        /* the format: feature_level.h */
     uint64_t cluster_ms; /* when the batch was closed */
     uint64_t proposer;   /* node id */
     uint64_t proposer_term;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "entry.h"
+#include "feature_level.h"
 #include "entry_command.h"
 #include "log.pb-c.h"
 #include "random_command.h"
@@ -30,6 +31,7 @@ enum {
 };
 
 static const struct entry_header some_header = {
+    .level = FEATURE_LEVEL_FIRST,
     .cluster_ms = 123456789,
     .proposer = 3,
     .proposer_term = 17,
@@ -208,7 +210,7 @@ static void the_payload_is_a_message_of_the_schema(void **state)
     Netlock__Log__Entry *entry =
         netlock__log__entry__unpack(NULL, payload_bytes, data + ENTRY_FRAME_BYTES);
     assert_non_null(entry);
-    assert_int_equal(entry->format, ENTRY_FORMAT);
+    assert_int_equal(entry->format, feature_level_max);
     assert_int_equal(entry->cluster_time, some_header.cluster_ms);
     assert_int_equal(entry->proposer, some_header.proposer);
     assert_int_equal(entry->proposer_term, some_header.proposer_term);
@@ -381,7 +383,7 @@ static void seal_command(struct sealed *ret, const uint8_t *command, size_t comm
     uint8_t *at = ret->data + ENTRY_FRAME_BYTES;
 
     seal_some_entry(ret, 0);
-    fields.format = ENTRY_FORMAT;
+    fields.format = feature_level_max;
     *at++ = 6 << 3 | 2;
     *at++ = (uint8_t)(command_len & 0x7f) | 0x80;
     *at++ = (uint8_t)(command_len >> 7);
@@ -459,7 +461,7 @@ static void no_bytes_harm_the_reader(void **state)
 
 static void a_newer_frame_or_format_is_said_to_be_newer(void **state)
 {
-    static const uint8_t newer_format[] = {0x08, ENTRY_FORMAT + 1};
+    const uint8_t newer_format[] = {0x08, (uint8_t)(feature_level_max + 1)};
     struct sealed entry;
     size_t count;
 
