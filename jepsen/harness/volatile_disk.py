@@ -31,7 +31,7 @@ _ATTR = struct.Struct("<6Q10I")
 _INIT = struct.Struct("<IIIIHHIIHHII24x")
 
 
-class _Cache:
+class Cache:
     """What the medium has, and above it the sectors that were written since the last flush."""
 
     def __init__(self, image, seed):
@@ -88,7 +88,7 @@ class _Server:
     def __init__(self, fuse, image, control, seed):
         self._fuse, self._control = fuse, control
         self._size = os.fstat(image).st_size
-        self._cache = _Cache(image, seed)
+        self._cache = Cache(image, seed)
         self._handlers = {INIT: self._init, GETATTR: self._getattr, OPEN: self._open, READ: self._read,
                           WRITE: self._write, FSYNC: self._fsync, STATFS: self._statfs,
                           FLUSH: self._nothing, RELEASE: self._nothing, ACCESS: self._nothing}
