@@ -24,6 +24,7 @@ MAX_WRITE = 1 << 17
 FORGET, GETATTR, OPEN, READ, WRITE, STATFS, RELEASE = 2, 3, 14, 15, 16, 17, 18
 FSYNC, FLUSH, INIT, ACCESS, INTERRUPT, DESTROY, BATCH_FORGET = 20, 25, 26, 34, 36, 38, 42
 BIG_WRITES, MAX_PAGES = 1 << 5, 1 << 22
+DIRECT_IO = 1   # of an open file: the kernel keeps no copy, which would outlive what the medium has lost
 _IN = struct.Struct("<IIQQIIII")
 _OUT = struct.Struct("<IiQ")
 _READ = struct.Struct("<QQII")      # handle, offset, size, flags; the same of a write
@@ -141,7 +142,7 @@ class _Server:
         return 0, struct.pack("<QII", 3600, 0, 0) + attr
 
     def _open(self, _body):
-        return 0, struct.pack("<QII", 0, 0, 0)
+        return 0, struct.pack("<QII", 0, DIRECT_IO, 0)
 
     def _statfs(self, _body):
         return 0, struct.pack("<5Q4I24x", 0, 0, 0, 0, 0, 4096, 255, 4096, 0)
