@@ -187,6 +187,7 @@ class Run:
             time.sleep(0.5)
             self.cluster.look_for_the_dead()
             self._look_at_resources()
+        self.facts["load"] = os.getloadavg()[0]
         world.stopping.set()
         for thread in threads:
             thread.join(60)
