@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,7 +79,9 @@ class Workers:
         return stuck
 
     def failed(self):
-        return [n for n, (process, _clients) in self.processes.items() if process.returncode > 0]
+        """Those that ended otherwise than they should, or than a nemesis wanted it."""
+        return [n for n, (process, _clients) in self.processes.items()
+                if process.returncode not in (0, -signal.SIGKILL)]
 
 
 class Run:
