@@ -51,5 +51,5 @@ int raft_tidy(const char *raft_path,
     if (others != NULL) {
         closedir(others);
     }
-    return error;
+    return error == -ENOENT ? 0 : error;
 }

@@ -8,7 +8,8 @@
 #define NETLOCK_RAFT_TIDY_H
 
 /* Unlink every closed segment of @raft_path that another one, which begins with the same
- * entry, goes beyond; @removed is told each name. Returns 0 or a negative errno. */
+ * entry, goes beyond; @removed is told each name. Returns 0, where there is no such directory as well,
+ * or a negative errno. */
 int raft_tidy(const char *raft_path,
               void (*removed)(void *arg, const char *name),
               void *arg);
