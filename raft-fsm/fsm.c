@@ -8,6 +8,7 @@
 #include "client.h"
 #include "commands.h"
 #include "digest.h"
+#include "dump.h"
 #include "events.h"
 #include "lock.h"
 #include "look.h"
@@ -65,6 +66,7 @@ static void claim_due(struct fsm *fsm, struct claim *claim)
 static void client_due(struct fsm *fsm, struct client *client)
 {
     if (fsm->settings.drop_max != 0 && fsm->dropped >= fsm->settings.drop_max) {
+        client_touch(fsm, client);
         deadline_set(&fsm->deadlines, &client->grace, deadline_after(fsm->now_ms, 1));
         return;
     }
