@@ -354,6 +354,27 @@ static int guard_start(struct raft_io *io,
     return guard->inner.start(io, msecs, tick, raft_guard_recv);
 }
 
+static int guard_load(struct raft_io *io,
+                      raft_term *term,
+                      raft_id *voted_for,
+                      struct raft_snapshot **snapshot,
+                      raft_index *start_index,
+                      struct raft_entry *entries[],
+                      size_t *n_entries)
+{
+    struct raft_guard *guard = raft_guard_of(io);
+    int rv = guard->inner.load(io, term, voted_for, snapshot, start_index, entries,
+                               n_entries);
+
+    for (size_t i = 0; rv == 0 && guard->host.loaded != NULL && i < *n_entries; i++) {
+        const struct raft_entry *entry = &(*entries)[i];
+        if (entry->type == RAFT_COMMAND) {
+            guard->host.loaded(guard->host.arg, entry->buf.base, entry->buf.len);
+        }
+    }
+    return rv;
+}
+
 static void install_fsm(struct raft_guard *guard, struct raft_fsm *fsm)
 {
     guard->inner_fsm = fsm;
@@ -395,6 +416,7 @@ void raft_guard_install(struct raft_guard *guard,
         (struct raft_tracer){.impl = guard, .version = 2, .emit = guard_trace};
     install_fsm(guard, fsm);
 
+    guard->io.load = guard_load;
     guard->io.start = guard_start;
     guard->io.close = guard_close;
     guard->io.set_term = guard_set_term;

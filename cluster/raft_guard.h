@@ -62,6 +62,8 @@ struct raft_guard_host {
     /* B13: @peer has sent what cannot be true; libraft has not seen it. NULL: not wanted. May be
      * called from inside libraft's I/O. */
     void (*refused)(void *arg, raft_id peer, const char *what);
+    /* A command of the log as it was loaded at the start. NULL: not wanted. */
+    void (*loaded)(void *arg, const void *data, size_t len);
     /* B15: @peer has lost what it had acknowledged to this leader; only another leader will send it
      * anything. Said again while that is so. NULL: not wanted. May be called from inside libraft's I/O. */
     void (*forgot)(void *arg, raft_id peer);

@@ -25,6 +25,9 @@
  * Time. While a deadline is pending in the lock table, the leader proposes a tick when it is due and
  * at least once per tick_interval_ms; none when nothing is pending.
  *
+ * Levels. Entries and snapshots are written in the format of the cluster's feature level, which the owner
+ * may offer to raise: feature_level.h.
+ *
  * Agreement. Each entry carries the leader's state digest before it, and the index at which that was
  * taken; a replica whose own digest differs has diverged, one that has not come to that index has a
  * hole in its log: it says so through host.fatal and must stop.
@@ -85,6 +88,8 @@ struct replica_host {
     /* The node must stop: diverged, or an entry or snapshot it cannot read. May be called from
      * inside libraft; must not return. */
     void (*fatal)(void *arg, const char *what);
+    /* As fatal: what it cannot read is of a newer build. NULL: fatal says that, too. */
+    void (*newer)(void *arg, const char *what);
 };
 
 struct replica;
@@ -112,6 +117,16 @@ void replica_flush(struct replica *replica, uint64_t mono_ms);
 /* Steady time at which replica_flush() must run again even if nothing else happens; UINT64_MAX:
  * never. */
 uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms);
+
+/* What all members can read, see feature_level.h; asked of a leader. The cluster's level rises to it with
+ * the next entry, and one is proposed for that. 0: not known. */
+void replica_offer_level(struct replica *replica, uint32_t level);
+/* Of the cluster, as far as this replica has applied the log. */
+uint32_t replica_level(const struct replica *replica);
+
+/* Stops as for an entry that it cannot read, if the bytes @data of one are of a newer build. For those
+ * that were loaded at the start: they are applied only when a leader has said that they are committed. */
+void replica_check_loaded(const struct replica *replica, const void *data, size_t len);
 
 enum replica_role replica_role(const struct replica *replica);
 const struct fsm *replica_table(const struct replica *replica);

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "durable.h"
+#include "feature_level.h"
 #include "snapshot_record.h"
 
 enum {
@@ -46,7 +47,7 @@ static void begin(struct dump *dump)
 }
 
 /* Behind the last record: all but the checksum. */
-static void complete(struct dump *dump, uint64_t commands_index)
+static void complete(struct dump *dump, uint64_t commands_index, uint32_t level)
 {
     struct durable_bytes *bytes = &dump->bytes;
     uint64_t records_bytes = bytes->len - HEADER_BYTES;
@@ -56,7 +57,7 @@ static void complete(struct dump *dump, uint64_t commands_index)
         bytes->data[bytes->len++] = 0;
     }
     durable_put_u32(bytes->data + AT_MAGIC, SNAPSHOT_MAGIC);
-    durable_put_u32(bytes->data + AT_FORMAT, SNAPSHOT_FORMAT);
+    durable_put_u32(bytes->data + AT_FORMAT, level);
     durable_put_u64(bytes->data + AT_COMMANDS_INDEX, commands_index);
     durable_put_u64(bytes->data + AT_RECORDS_COUNT, dump->records_count);
     durable_put_u64(bytes->data + AT_RECORDS_BYTES, records_bytes);
@@ -64,6 +65,7 @@ static void complete(struct dump *dump, uint64_t commands_index)
 
 void snapshot_encode(const struct fsm *fsm,
                      uint64_t commands_index,
+                     uint32_t level,
                      void **ret_data,
                      size_t *ret_len)
 {
@@ -71,7 +73,7 @@ void snapshot_encode(const struct fsm *fsm,
 
     begin(&dump);
     fsm_dump(fsm, dump_record, &dump);
-    complete(&dump, commands_index);
+    complete(&dump, commands_index, level);
     durable_put_u64(dump.bytes.data + AT_CHECKSUM,
                     durable_checksum(dump.bytes.data + AT_COMMANDS_INDEX,
                                      dump.bytes.len - AT_COMMANDS_INDEX));
@@ -85,11 +87,13 @@ struct snapshot_writer {
     struct fsm_dump *records; /* NULL: all are encoded */
     struct dump dump;
     uint64_t commands_index;
+    uint32_t level;
     XXH64_state_t checksum;
     size_t checksum_at; /* what lies before is in it */
 };
 
-struct snapshot_writer *snapshot_writer_new(struct fsm *fsm, uint64_t commands_index)
+struct snapshot_writer *
+snapshot_writer_new(struct fsm *fsm, uint64_t commands_index, uint32_t level)
 {
     struct snapshot_writer *writer = malloc(sizeof(*writer));
 
@@ -99,6 +103,7 @@ struct snapshot_writer *snapshot_writer_new(struct fsm *fsm, uint64_t commands_i
     *writer = (struct snapshot_writer){
         .records = fsm_dump_begin(fsm),
         .commands_index = commands_index,
+        .level = level,
         .checksum_at = AT_COMMANDS_INDEX,
     };
     XXH64_reset(&writer->checksum, 0);
@@ -120,7 +125,7 @@ static void step_records(struct snapshot_writer *writer, size_t records)
     if (!fsm_dump_step(writer->records, records, dump_record, &writer->dump)) {
         fsm_dump_end(writer->records);
         writer->records = NULL;
-        complete(&writer->dump, writer->commands_index);
+        complete(&writer->dump, writer->commands_index, writer->level);
     }
 }
 
@@ -167,8 +172,11 @@ static const char *check_header(const uint8_t *data, size_t len)
     if (len < HEADER_BYTES || durable_get_u32(data + AT_MAGIC) != SNAPSHOT_MAGIC) {
         return "it is not a snapshot of this service";
     }
-    if (durable_get_u32(data + AT_FORMAT) != SNAPSHOT_FORMAT) {
-        return "it comes from a newer version";
+    if (durable_get_u32(data + AT_FORMAT) == 0) {
+        return "it is damaged (format)";
+    }
+    if (durable_get_u32(data + AT_FORMAT) > feature_level_max) {
+        return durable_newer;
     }
     if (durable_get_u64(data + AT_CHECKSUM) !=
         durable_checksum(data + AT_COMMANDS_INDEX, len - AT_COMMANDS_INDEX)) {
@@ -238,4 +246,9 @@ const char *snapshot_decode(const void *data,
     *ret_fsm = fsm;
     *ret_commands_index = durable_get_u64(bytes + AT_COMMANDS_INDEX);
     return NULL;
+}
+
+uint32_t snapshot_level(const void *data)
+{
+    return durable_get_u32((const uint8_t *)data + AT_FORMAT);
 }

@@ -5,6 +5,7 @@
 
 #include "claim.h"
 #include "client.h"
+#include "distinct.h"
 #include "lock.h"
 
 static bool name_fits(struct fsm_str name)
@@ -297,7 +298,7 @@ int fsm_load_end(struct fsm *fsm)
     if (fsm->stage == STAGE_LIVE) {
         return 0;
     }
-    if (!last_lock_is_whole(fsm)) {
+    if (!last_lock_is_whole(fsm) || !ages_and_tokens_differ(fsm)) {
         return -EINVAL;
     }
     for (client = client_first(fsm); client != NULL; client = client_next(client)) {
