@@ -20,8 +20,8 @@ struct fsm *fsm_new(uint64_t hash_seed)
 
     fsm->hash_seed = hash_seed;
     fsm->looks = memory_new(sizeof(*fsm->looks));
-    roster_init(&fsm->clients, offsetof(struct client, id_len));
-    roster_init(&fsm->locks, offsetof(struct lock, name_len));
+    roster_init(&fsm->clients, offsetof(struct client, id_len), 0);
+    roster_init(&fsm->locks, offsetof(struct lock, name_len), 0);
     fsm->settings = (struct fsm_settings){
         .clients_max = UINT64_MAX,
         .claims_max = UINT64_MAX,
@@ -29,6 +29,13 @@ struct fsm *fsm_new(uint64_t hash_seed)
         .waiters_per_lock_max = UINT64_MAX,
     };
     return fsm;
+}
+
+void fsm_expect_locks(struct fsm *fsm, uint64_t locks)
+{
+    assert(fsm->locks.count == 0);
+    roster_release(&fsm->locks);
+    roster_init(&fsm->locks, offsetof(struct lock, name_len), locks);
 }
 
 void fsm_free(struct fsm *fsm)

@@ -450,6 +450,9 @@ struct fsm_dump *fsm_dump_begin(struct fsm *fsm);
 bool fsm_dump_step(struct fsm_dump *dump, size_t records, fsm_record_cb cb, void *arg);
 void fsm_dump_end(struct fsm_dump *dump);
 
+/* Before the first record: about how many locks will come, so that loading them is faster. */
+void fsm_expect_locks(struct fsm *fsm, uint64_t locks);
+
 /* Add one record to a new machine that is being rebuilt; records must come in the order
  * of fsm_dump(). Returns 0, or -EINVAL if the record contradicts what is there (a damaged
  * snapshot): then the machine is only good for fsm_free(). */
