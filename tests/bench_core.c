@@ -35,10 +35,8 @@ static void bench_entry(void)
 {
     struct fsm_command command = lock_command("client-0123456789abcdef0123456789abcdef",
                                               "jobs/nightly/import", 30000, 0);
-    struct entry_header header = {.level = FEATURE_LEVEL_FIRST,
-                                  .cluster_ms = 1u << 30,
-                                  .proposer = 1,
-                                  .batch = 1};
+    struct entry_header header = {
+        .level = FEATURE_LEVEL_FIRST, .cluster_ms = 1u << 30, .proposer = 1, .batch = 1};
     double writing = 0;
     double reading = 0;
 
@@ -112,7 +110,7 @@ static struct fsm *table_of_holds(unsigned holds)
 /* What a snapshot keeps the loop from at a time. */
 static double longest_step(struct fsm *fsm)
 {
-    struct snapshot_writer *writer = snapshot_writer_new(fsm, 1);
+    struct snapshot_writer *writer = snapshot_writer_new(fsm, 1, FEATURE_LEVEL_FIRST);
     double longest = 0;
     bool more = true;
     size_t len;

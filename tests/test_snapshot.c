@@ -165,7 +165,8 @@ static void a_table_encoded_in_steps_is_as_if_at_once(void **state)
     apply_some(fsm, &random, COMMANDS);
     at_once = encode(fsm);
 
-    struct snapshot_writer *writer = snapshot_writer_new(fsm, COMMANDS_INDEX);
+    struct snapshot_writer *writer =
+        snapshot_writer_new(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST);
     while (snapshot_writer_step(writer, 2)) {
         apply_some(fsm, &random, 1);
     }
@@ -177,7 +178,7 @@ static void a_table_encoded_in_steps_is_as_if_at_once(void **state)
     raft_free(at_once.data);
     raft_free(in_steps.data);
 
-    writer = snapshot_writer_new(fsm, COMMANDS_INDEX);
+    writer = snapshot_writer_new(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST);
     snapshot_writer_step(writer, 2);
     snapshot_writer_free(writer);
     fsm_free(fsm);
