@@ -142,5 +142,6 @@ def check_answer(answer, told, found, end):
     if not good and len(found) < 20:
         decided = sorted(t[2:] for t in told if t[:2] == (client, lock))
         only = BY_TOKEN if any(t[0] == what for t in decided) else ""
-        found.append(Violation("P15", end, f"the {op} of {client} on {lock} was told {what} {token or ''} at index "
-                                           f"{index}; replayed, the log says {decided}{only}", lock, (client,), False, index))
+        text = f"the {op} of {client} on {lock} was told {what} {token or ''} at index {index}"
+        found.append(Violation("P15", end, f"{text}; replayed, the log says {decided}{only}", lock, (client,), False,
+                               index))
