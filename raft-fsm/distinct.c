@@ -46,12 +46,12 @@ collect(const struct client *client, struct numbers *ages, struct numbers *token
 bool ages_and_tokens_differ(const struct fsm *fsm)
 {
     size_t holds = (size_t)fsm->holds_count;
-    size_t all = HASH_CNT(hh, fsm->clients) + holds + (size_t)fsm->waits_count;
+    size_t all = fsm->clients.count + holds + (size_t)fsm->waits_count;
     struct numbers ages = {.items = memory_new((all + 1) * sizeof(uint64_t))};
     struct numbers tokens = {.items = memory_new((holds + 1) * sizeof(uint64_t))};
     const struct client *client;
 
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         collect(client, &ages, &tokens);
     }
     bool differ = all_differ(&ages) && all_differ(&tokens);

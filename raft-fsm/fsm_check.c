@@ -186,7 +186,7 @@ void fsm_check(const struct fsm *fsm)
     const struct client *client;
     const struct lock *lock;
 
-    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         REQUIRE(lock_find(fsm, lock_name(lock)) == lock);
         REQUIRE(!lock->unsettled);
         REQUIRE(totals.holds + lock->holds_count <= fsm->holds_count);
@@ -198,7 +198,7 @@ void fsm_check(const struct fsm *fsm)
     }
     REQUIRE(totals.holds == fsm->holds_count);
     REQUIRE(totals.waits == fsm->waits_count);
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         check_client(fsm, client, &totals);
     }
     REQUIRE(totals.deadlines == fsm->deadlines.count);

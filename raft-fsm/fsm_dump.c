@@ -1,13 +1,16 @@
 /* The state as a sequence of records, and fingerprints of it. */
 #include "digest.h"
-#include "state.h"
+#include "dump.h"
 
-struct sink {
-    fsm_record_cb cb;
-    void *arg;
-};
+void dump_give(struct dump_sink *sink, const struct fsm_record *record)
+{
+    sink->count++;
+    if (sink->cb != NULL) {
+        sink->cb(sink->arg, record);
+    }
+}
 
-static void dump_root(const struct fsm *fsm, const struct sink *sink)
+void dump_root(const struct fsm *fsm, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_ROOT,
@@ -19,10 +22,10 @@ static void dump_root(const struct fsm *fsm, const struct sink *sink)
                  .settings = fsm->settings},
     };
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
-static void dump_client(const struct client *client, const struct sink *sink)
+void dump_client(const struct client *client, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_CLIENT,
@@ -36,7 +39,7 @@ static void dump_client(const struct client *client, const struct sink *sink)
     if (client->presence == FSM_MISSING) {
         record.client.grace_end_ms = client->grace.at_ms;
     }
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
 static struct fsm_str owner_info_of(const struct claim *claim)
@@ -47,7 +50,7 @@ static struct fsm_str owner_info_of(const struct claim *claim)
     return (struct fsm_str){claim->owner_info->data, claim->owner_info->len};
 }
 
-static void dump_hold(const struct claim *hold, const struct sink *sink)
+static void dump_hold(const struct claim *hold, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_HOLD,
@@ -65,10 +68,10 @@ static void dump_hold(const struct claim *hold, const struct sink *sink)
                  .order = hold->due.order},
     };
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
-static void dump_wait(const struct claim *wait, const struct sink *sink)
+static void dump_wait(const struct claim *wait, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_WAIT,
@@ -85,10 +88,10 @@ static void dump_wait(const struct claim *wait, const struct sink *sink)
                  .order = wait->due.order},
     };
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
-static void dump_lock(const struct lock *lock, const struct sink *sink)
+void dump_lock(const struct lock *lock, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_LOCK,
@@ -96,7 +99,7 @@ static void dump_lock(const struct lock *lock, const struct sink *sink)
     };
     const struct claim *claim;
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
     DL_FOREACH(lock->holds, claim)
     {
         dump_hold(claim, sink);
@@ -107,7 +110,7 @@ static void dump_lock(const struct lock *lock, const struct sink *sink)
     }
 }
 
-static void dump_expired(const struct client *client, const struct sink *sink)
+void dump_expired(const struct client *client, struct dump_sink *sink)
 {
     const struct expired *expired;
 
@@ -119,24 +122,24 @@ static void dump_expired(const struct client *client, const struct sink *sink)
                         .lock = {expired->name, expired->name_len},
                         .token = expired->token},
         };
-        sink->cb(sink->arg, &record);
+        dump_give(sink, &record);
     }
 }
 
 void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
 {
-    struct sink sink = {cb, arg};
+    struct dump_sink sink = {.cb = cb, .arg = arg};
     const struct client *client;
     const struct lock *lock;
 
     dump_root(fsm, &sink);
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_client(client, &sink);
     }
-    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         dump_lock(lock, &sink);
     }
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_expired(client, &sink);
     }
 }

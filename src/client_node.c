@@ -12,7 +12,7 @@
 #include "netlock.h"
 
 #define KEY_HELLO  "hello"
-#define KEY_STATUS "status"
+#define KEY_REQUEST "request"
 
 static uint64_t mono_ms(void)
 {
@@ -62,7 +62,8 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     return rv;
 }
 
-static int put_questions(struct client_conn *conn, const char *token, bool checkpoint)
+static int
+put_questions(struct client_conn *conn, const char *token, const struct wire_request *request)
 {
     struct wire_request hello = {
         .type = WIRE_REQ_HELLO,
@@ -72,20 +73,17 @@ static int put_questions(struct client_conn *conn, const char *token, bool check
                   .library = str("libnetlock " NETLOCK_VERSION),
                   .token = str(token != NULL ? token : "")},
     };
-    struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS,
-                                  .key = str(KEY_STATUS),
-                                  .cluster_status = {.checkpoint = checkpoint}};
     int rv = client_conn_put(conn, &hello);
-    return rv != 0 ? rv : client_conn_put(conn, &status);
+    return rv != 0 ? rv : client_conn_put(conn, request);
 }
 
-static bool is_status(const struct wire_response *answer)
+static bool is_answer(const struct wire_response *answer)
 {
-    return answer->key.len == strlen(KEY_STATUS) &&
-           memcmp(answer->key.data, KEY_STATUS, answer->key.len) == 0;
+    return answer->key.len == strlen(KEY_REQUEST) &&
+           memcmp(answer->key.data, KEY_REQUEST, answer->key.len) == 0;
 }
 
-/* Flush and receive until the answer with KEY_STATUS. */
+/* Flush and receive until the answer with KEY_REQUEST. */
 static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_response *ret)
 {
     for (;;) {
@@ -100,10 +98,26 @@ static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_respo
             return rv;
         int n;
         while ((n = client_conn_next(conn, ret)) == 1)
-            if (is_status(ret))
+            if (is_answer(ret))
                 return 0;
         if (n < 0)
             return n;
+    }
+}
+
+/* 0 if it is one of @type. */
+static int judge(const struct wire_response *answer, enum wire_response_type type)
+{
+    if (answer->type != WIRE_RESP_ERROR)
+        return answer->type == type ? 0 : -NETLOCK_EPROTOCOL;
+    switch (answer->error.code) {
+    case WIRE_ERROR_NOT_ALLOWED:
+        return -NETLOCK_EDENIED;
+    case WIRE_ERROR_VERSION:
+    case WIRE_ERROR_UNKNOWN_TYPE: /* an older node */
+        return -NETLOCK_EPROTOCOL;
+    default:
+        return -NETLOCK_EUNREACHABLE;
     }
 }
 
@@ -122,14 +136,12 @@ static enum netlock_role role_of(enum wire_role role)
     return NETLOCK_FOLLOWER;
 }
 
-static int take(struct netlock_node_status *out, const struct wire_response *answer)
+static int take_status(void *arg, const struct wire_response *answer)
 {
-    if (answer->type == WIRE_RESP_ERROR)
-        return answer->error.code == WIRE_ERROR_NOT_ALLOWED ? -NETLOCK_EDENIED
-               : answer->error.code == WIRE_ERROR_VERSION   ? -NETLOCK_EPROTOCOL
-                                                            : -NETLOCK_EUNREACHABLE;
-    if (answer->type != WIRE_RESP_CLUSTER_STATUS)
-        return -NETLOCK_EPROTOCOL;
+    struct netlock_node_status *out = arg;
+    int rv = judge(answer, WIRE_RESP_CLUSTER_STATUS);
+    if (rv != 0)
+        return rv;
     *out = (struct netlock_node_status){
         .node_id = answer->cluster_status.node_id,
         .term = answer->cluster_status.term,
@@ -148,8 +160,15 @@ static int take(struct netlock_node_status *out, const struct wire_response *ans
         .connections = answer->cluster_status.connections,
         .uptime_ms = answer->cluster_status.uptime_ms,
         .last_token = answer->cluster_status.last_token,
+        .requests = answer->cluster_status.requests,
+        .commits = answer->cluster_status.commits,
+        .commits_us = answer->cluster_status.commits_us,
+        .feature_level = answer->cluster_status.feature_level,
+        .feature_level_max = answer->cluster_status.feature_level_max,
+        .draining = answer->cluster_status.draining,
+        .log_level = (enum netlock_log_level)answer->cluster_status.log_level,
     };
-    int rv = copy_str(&out->cluster_id, answer->cluster_status.cluster_id);
+    rv = copy_str(&out->cluster_id, answer->cluster_status.cluster_id);
     if (rv == 0)
         rv = copy_str(&out->server, answer->cluster_status.server);
     if (rv == 0)
@@ -168,11 +187,13 @@ static int to_rv(int rv)
     return rv == -EPROTO ? -NETLOCK_EPROTOCOL : -NETLOCK_EUNREACHABLE;
 }
 
-int netlock_node_status(const char *address,
-                        const struct netlock_credentials *credentials,
-                        uint32_t timeout_ms,
-                        bool checkpoint,
-                        struct netlock_node_status *ret)
+/* A connection to one node, a question, and its answer, for @take. */
+static int ask_node(const char *address,
+                    const struct netlock_credentials *credentials,
+                    uint32_t timeout_ms,
+                    const struct wire_request *request,
+                    int (*take)(void *out, const struct wire_response *answer),
+                    void *out)
 {
     struct client_server server;
     if (address == NULL || client_server_parse(&server, address, strlen(address)) != 0)
@@ -190,22 +211,55 @@ int netlock_node_status(const char *address,
     if (rv != 0)
         return rv;
     struct tls_context *context = conn.tls_context;
-    struct netlock_node_status status = {0};
     struct wire_response answer;
     rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
-        rv = to_rv(put_questions(&conn, client_token(credentials), checkpoint));
+        rv = to_rv(put_questions(&conn, client_token(credentials), request));
     if (rv == 0)
         rv = to_rv(exchange(&conn, end_ms, &answer));
     if (rv == 0)
-        rv = take(&status, &answer);
+        rv = take(out, &answer);
     client_conn_release(&conn);
     tls_context_free(context);
+    return rv;
+}
+
+int netlock_node_status(const char *address,
+                        const struct netlock_credentials *credentials,
+                        uint32_t timeout_ms,
+                        bool checkpoint,
+                        struct netlock_node_status *ret)
+{
+    struct wire_request request = {.type = WIRE_REQ_CLUSTER_STATUS,
+                                   .key = str(KEY_REQUEST),
+                                   .cluster_status = {.checkpoint = checkpoint}};
+    struct netlock_node_status status = {0};
+    int rv = ask_node(address, credentials, timeout_ms, &request, take_status, &status);
     if (rv == 0)
         *ret = status;
     else
         netlock_node_status_release(&status);
     return rv;
+}
+
+static int take_control(void *out, const struct wire_response *answer)
+{
+    (void)out;
+    return judge(answer, WIRE_RESP_NODE_CONTROL);
+}
+
+int netlock_node_control(const char *address,
+                         const struct netlock_credentials *credentials,
+                         uint32_t timeout_ms,
+                         const struct netlock_node_control *control)
+{
+    struct wire_request request = {
+        .type = WIRE_REQ_NODE_CONTROL,
+        .key = str(KEY_REQUEST),
+        .node_control = {.has_draining = control->drain != NETLOCK_DRAIN_AS_IT_IS,
+                         .draining = control->drain == NETLOCK_DRAIN,
+                         .log_level = (enum wire_log_level)control->log_level}};
+    return ask_node(address, credentials, timeout_ms, &request, take_control, NULL);
 }
 
 void netlock_node_status_release(struct netlock_node_status *status)

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "cli_survey.h"
 #include "cli_text.h"
 
 const char cmd_cluster_help[] =
@@ -20,7 +21,8 @@ const char cmd_cluster_help[] =
     "--verify.\n"
     "\n"
     "NODE        its number; '-': not reached, and not named by a member\n"
-    "ROLE        'leader' serves; 'elected' is about to; or follower, candidate\n"
+    "ROLE        'leader' serves; 'elected' is about to; or follower, candidate;\n"
+    "            'draining' leaves leading to the others, see 'netlock drain'\n"
     "COMMIT, APPLIED, LAG\n"
     "            places in the log; LAG is what a node has yet to apply of what any "
     "node\n"
@@ -36,21 +38,7 @@ const char cmd_cluster_help[] =
     "  netlock cluster status --verify\n"
     "  netlock cluster status --json | jq '[.nodes[].lag_entries] | max'\n";
 
-enum { NODES_MAX = 64, ADDRESS_BYTES = 300, ASK_MS = 2000, POLL_MS = 50 };
-
-struct node {
-    char address[ADDRESS_BYTES];
-    uint64_t node_id; /* as a member's entry says; 0: only an address of --servers */
-    int rv;           /* of asking; 0: status is there */
-    struct netlock_node_status status;
-};
-
-struct survey {
-    const struct cli *cli;
-    struct node nodes[NODES_MAX];
-    size_t count;
-    uint64_t commit_max;
-};
+enum { POLL_MS = 50 };
 
 enum verdict { VERDICT_EQUAL, VERDICT_DIFFERENT, VERDICT_UNKNOWN, VERDICT_NO_LEADER };
 struct verification {
@@ -67,123 +55,16 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* ---- asking ---- */
-
-static uint32_t ask_ms(const struct survey *survey)
-{
-    return survey->cli->timeout_ms < ASK_MS ? survey->cli->timeout_ms : ASK_MS;
-}
-
-static void ask(const struct survey *survey, struct node *node)
-{
-    if (node->rv == 0) {
-        netlock_node_status_release(&node->status);
-    }
-    node->rv = netlock_node_status(node->address, &survey->cli->credentials,
-                                   ask_ms(survey), false, &node->status);
-    if (node->rv == 0) {
-        node->node_id = node->status.node_id;
-    }
-}
-
-static struct node *
-find_node(struct survey *survey, const char *address, uint64_t node_id)
-{
-    for (struct node *node = survey->nodes; node < survey->nodes + survey->count;
-         node++) {
-        if (strcmp(node->address, address) == 0 ||
-            (node_id != 0 && node->node_id == node_id)) {
-            return node;
-        }
-    }
-    return NULL;
-}
-
-/* One node may go by several addresses (a name, a number, another port behind a balancer): whoever
- * answers with a number that we have is not listed twice. */
-static void
-add_node(struct survey *survey, const char *address, size_t bytes, uint64_t node_id)
-{
-    struct node *node = &survey->nodes[survey->count], *known;
-
-    if (bytes == 0 || bytes >= sizeof node->address || survey->count == NODES_MAX) {
-        return;
-    }
-    *node = (struct node){.rv = -NETLOCK_EUNREACHABLE};
-    memcpy(node->address, address, bytes);
-    known = find_node(survey, node->address, node_id);
-    if (known != NULL) {
-        known->node_id = known->node_id == 0 ? node_id : known->node_id;
-        return;
-    }
-    ask(survey, node);
-    if (node->rv != 0) {
-        node->node_id = node_id;
-    } else if (find_node(survey, "", node->node_id) != NULL) {
-        netlock_node_status_release(&node->status);
-        return;
-    } else if (node->status.commit_index > survey->commit_max) {
-        survey->commit_max = node->status.commit_index;
-    }
-    survey->count++;
-}
-
-static void ask_everybody(struct survey *survey)
-{
-    const char *list = survey->cli->servers;
-
-    if (list == NULL) {
-        list = getenv("NETLOCK_SERVERS");
-    }
-    if (list == NULL || *list == '\0') {
-        list = "127.0.0.1:7670";
-    }
-    while (*list != '\0') {
-        size_t bytes = strcspn(list, ", ");
-
-        add_node(survey, list, bytes, 0);
-        list += bytes;
-        list += strspn(list, ", ");
-    }
-    /* The list grows while we walk it, by members that only the new ones know. */
-    for (size_t i = 0; i < survey->count; i++) {
-        for (size_t m = 0;
-             survey->nodes[i].rv == 0 && m < survey->nodes[i].status.members_count; m++) {
-            const struct netlock_member *member = &survey->nodes[i].status.members[m];
-
-            if (member->client_address != NULL) {
-                add_node(survey, member->client_address, strlen(member->client_address),
-                         member->node_id);
-            }
-        }
-    }
-}
-
-/* Two may say that they serve, for the moment until the old one notices: the higher term is right. */
-static struct node *find_leader(struct survey *survey)
-{
-    struct node *leader = NULL;
-
-    for (struct node *node = survey->nodes; node < survey->nodes + survey->count;
-         node++) {
-        if (node->rv == 0 && node->status.role == NETLOCK_SERVING &&
-            (leader == NULL || node->status.term > leader->status.term)) {
-            leader = node;
-        }
-    }
-    return leader;
-}
-
 /* ---- verifying ---- */
 
 /* Ask @node until it has hashed its state at @index, or later, or the time is up. */
 static bool
-reach(const struct survey *survey, struct node *node, uint64_t index, uint64_t until_ms)
+reach(const struct survey *survey, struct survey_node *node, uint64_t index, uint64_t until_ms)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 
     for (;;) {
-        ask(survey, node);
+        survey_ask(survey, node);
         if (node->rv != 0 || node->status.checkpoint_index >= index) {
             return node->rv == 0;
         }
@@ -199,7 +80,7 @@ static struct verification verify(struct survey *survey)
     const uint64_t until_ms = now_ms() + survey->cli->timeout_ms;
     struct verification result = {.verdict = VERDICT_NO_LEADER};
     struct netlock_node_status taken;
-    struct node *leader = find_leader(survey);
+    struct survey_node *leader = survey_leader(survey);
 
     if (leader == NULL ||
         netlock_node_status(leader->address, &survey->cli->credentials,
@@ -211,7 +92,7 @@ static struct verification verify(struct survey *survey)
     result.hash = taken.checkpoint_hash;
     netlock_node_status_release(&taken);
     for (size_t i = 0; i < survey->count; i++) {
-        struct node *node = &survey->nodes[i];
+        struct survey_node *node = &survey->nodes[i];
 
         if (node->rv != 0) {
             continue; /* shown as unreachable, and not counted */
@@ -233,21 +114,6 @@ static struct verification verify(struct survey *survey)
 
 /* ---- showing ---- */
 
-static const char *role_word(enum netlock_role role)
-{
-    switch (role) {
-    case NETLOCK_FOLLOWER:
-        return "follower";
-    case NETLOCK_CANDIDATE:
-        return "candidate";
-    case NETLOCK_LEADER:
-        return "elected";
-    case NETLOCK_SERVING:
-        return "leader";
-    }
-    return "unknown";
-}
-
 static const char *verdict_word(enum verdict verdict)
 {
     switch (verdict) {
@@ -263,78 +129,9 @@ static const char *verdict_word(enum verdict verdict)
     return "UNKNOWN";
 }
 
-static uint64_t lag_of(const struct survey *survey, const struct node *node)
-{
-    return survey->commit_max > node->status.applied_index
-               ? survey->commit_max - node->status.applied_index
-               : 0;
-}
-
-static void add_row(struct text_table *table,
-                    const struct survey *survey,
-                    const struct node *node,
-                    bool verified)
-{
-    const struct netlock_node_status *status = &node->status;
-    char duration[TEXT_DURATION_BYTES];
-
-    if (node->node_id == 0) {
-        text_table_add(table, "-");
-    } else {
-        text_table_addf(table, "%" PRIu64, node->node_id);
-    }
-    text_table_add(table, node->address);
-    if (node->rv != 0) {
-        text_table_add(table, "unreachable");
-        for (int i = 0; i < 7; i++) {
-            text_table_add(table, "-");
-        }
-        return;
-    }
-    text_table_add(table, role_word(status->role));
-    text_table_addf(table, "%" PRIu64, status->term);
-    text_table_addf(table, "%" PRIu64, status->commit_index);
-    text_table_addf(table, "%" PRIu64, status->applied_index);
-    text_table_addf(table, "%" PRIu64, lag_of(survey, node));
-    text_table_addf(table, "%" PRIu64, status->connections);
-    text_table_add(table, text_duration(status->uptime_ms, duration));
-    if (verified) {
-        text_table_addf(table, "%016" PRIx64 " at %" PRIu64, status->checkpoint_hash,
-                        status->checkpoint_index);
-    } else {
-        text_table_add(table, "-");
-    }
-}
-
 static void print_table(struct survey *survey, const struct verification *verification)
 {
-    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "TERM",
-                                          "COMMIT", "APPLIED",   "LAG",  "CONNECTIONS",
-                                          "UPTIME", "CHECKPOINT"};
-    struct text_table table = {.columns = sizeof heading / sizeof *heading};
-    const struct node *leader = find_leader(survey);
-
-    for (size_t i = 0; i < table.columns; i++) {
-        text_table_add(&table, heading[i]);
-    }
-    for (size_t i = 0; i < survey->count; i++) {
-        add_row(&table, survey, &survey->nodes[i], verification != NULL);
-    }
-    text_table_print(&table, stdout);
-    text_table_release(&table);
-    if (leader != NULL) {
-        const struct netlock_node_status *status = &leader->status;
-        char *cluster_id =
-            text_escape(status->cluster_id == NULL ? "" : status->cluster_id);
-
-        printf("cluster %s: %" PRIu64 " locks, %" PRIu64 " holds, %" PRIu64
-               " waits, %" PRIu64 " clients; last token %" PRIu64 "\n",
-               cluster_id, status->locks, status->holds, status->waits, status->clients,
-               status->last_token);
-        free(cluster_id);
-    } else {
-        puts("no leader serves");
-    }
+    survey_print(survey, verification != NULL, stdout);
     if (verification != NULL && verification->verdict == VERDICT_EQUAL) {
         printf("EQUAL: %zu of %zu nodes have the same state at %" PRIu64 "\n",
                verification->compared, survey->count, verification->index);
@@ -344,7 +141,7 @@ static void print_table(struct survey *survey, const struct verification *verifi
 }
 
 static void
-add_object(struct json *json, const struct survey *survey, const struct node *node)
+add_object(struct json *json, const struct survey *survey, const struct survey_node *node)
 {
     const struct netlock_node_status *status = &node->status;
     char hash[17];
@@ -355,7 +152,7 @@ add_object(struct json *json, const struct survey *survey, const struct node *no
     json_bool(json, "reachable", node->rv == 0);
     if (node->rv == 0) {
         snprintf(hash, sizeof hash, "%016" PRIx64, status->checkpoint_hash);
-        json_string(json, "role", role_word(status->role));
+        json_string(json, "role", survey_role(status->role));
         json_string(json, "cluster_id", status->cluster_id);
         json_string(json, "server", status->server);
         json_number(json, "term", status->term);
@@ -363,7 +160,7 @@ add_object(struct json *json, const struct survey *survey, const struct node *no
         json_number(json, "commit_index", status->commit_index);
         json_number(json, "applied_index", status->applied_index);
         json_number(json, "last_index", status->last_index);
-        json_number(json, "lag_entries", lag_of(survey, node));
+        json_number(json, "lag_entries", survey_lag(survey, node));
         json_number(json, "cluster_time_ms", status->cluster_time_ms);
         json_number(json, "checkpoint_index", status->checkpoint_index);
         json_string(json, "checkpoint_hash", hash);
@@ -374,6 +171,9 @@ add_object(struct json *json, const struct survey *survey, const struct node *no
         json_number(json, "connections", status->connections);
         json_number(json, "uptime_ms", status->uptime_ms);
         json_number(json, "last_token", status->last_token);
+        json_bool(json, "draining", status->draining);
+        json_number(json, "feature_level", status->feature_level);
+        json_number(json, "feature_level_max", status->feature_level_max);
     } else {
         json_string(json, "error", netlock_strerror(node->rv));
     }
@@ -382,7 +182,7 @@ add_object(struct json *json, const struct survey *survey, const struct node *no
 
 static void print_json(struct survey *survey, const struct verification *verification)
 {
-    const struct node *leader = find_leader(survey);
+    const struct survey_node *leader = survey_leader(survey);
     struct json json = {.out = stdout};
 
     json_open_object(&json, NULL);
@@ -411,7 +211,7 @@ static int exit_status(struct survey *survey, const struct verification *verific
     if (verification != NULL && verification->verdict == VERDICT_DIFFERENT) {
         return CLI_CONFLICT;
     }
-    if (find_leader(survey) == NULL) {
+    if (survey_leader(survey) == NULL) {
         return CLI_UNAVAILABLE;
     }
     return verification == NULL || verification->verdict == VERDICT_EQUAL
@@ -424,7 +224,7 @@ int cmd_cluster_status(struct cli *cli, int argc, char **argv)
     static const struct option longs[] = {{"verify", no_argument, NULL, CLI_OPTION_OWN},
                                           CLI_LONG};
     struct verification verification, *verified = NULL;
-    struct survey survey = {.cli = cli};
+    struct survey survey = {.cli = cli, .ask_ms = SURVEY_ASK_MS};
     int status;
 
     while (cli_getopt(cli, argc, argv, CLI_SHORT, longs) != -1) {
@@ -433,16 +233,12 @@ int cmd_cluster_status(struct cli *cli, int argc, char **argv)
     if (optind != argc) {
         cli_usage(cli, "unexpected '%s'", argv[optind]);
     }
-    ask_everybody(&survey);
+    survey_take(&survey);
     if (verified != NULL) {
         verification = verify(&survey);
     }
     (cli->json ? print_json : print_table)(&survey, verified);
     status = exit_status(&survey, verified);
-    for (size_t i = 0; i < survey.count; i++) {
-        if (survey.nodes[i].rv == 0) {
-            netlock_node_status_release(&survey.nodes[i].status);
-        }
-    }
+    survey_release(&survey);
     return status;
 }

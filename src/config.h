@@ -89,6 +89,7 @@ struct config {
     uint64_t disk_free_min_bytes; /* 0: no floor */
     uint64_t snapshot_threshold;
     uint64_t snapshot_trailing;
+    uint64_t snapshot_step_records; /* 0: as shipped. Without a key, for the simulator */
     enum log_level log_level;
 };
 

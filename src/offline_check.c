@@ -14,10 +14,12 @@
 #include <raft.h>
 
 #include "datadir.h"
+#include "durable.h"
 #include "entry.h"
 #include "fsm.h"
 #include "node_file.h"
 #include "raft_files.h"
+#include "raft_guard_peer.h"
 #include "snapshot.h"
 
 enum { HASH_SEED = 1 };
@@ -36,6 +38,7 @@ struct check {
     uint64_t commands;
     struct entry_reader reader;
     unsigned harmless, doubtful, damaged;
+    bool newer; /* something that only a newer build can read */
 };
 
 __attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
@@ -116,6 +119,15 @@ damage_in_log(struct check *check, const char *format, ...)
     on_problem(check, RAFT_FILES_DAMAGE, "the log", text);
 }
 
+static void note_newer(struct check *check)
+{
+    if (!check->newer) {
+        puts("NEWER     the log, or a snapshot, comes from a newer version\n"
+             "          way out: check it with that version, and start that");
+    }
+    check->newer = true;
+}
+
 static void forget_table(struct check *check)
 {
     fsm_free(check->table);
@@ -147,6 +159,10 @@ static void on_snapshot(void *arg, const struct raft_files_snapshot *snapshot)
     check->snapshot_index = snapshot->index;
     const char *error = snapshot_decode(snapshot->data, snapshot->len, HASH_SEED, &table,
                                         &check->commands_index);
+    if (error != NULL && durable_is_newer(error)) {
+        note_newer(check);
+        return;
+    }
     if (error != NULL) {
         snprintf(text, sizeof(text), "this snapshot cannot be read: %s", error);
         on_problem(check, RAFT_FILES_DAMAGE, snapshot->name, text);
@@ -154,6 +170,17 @@ static void on_snapshot(void *arg, const struct raft_files_snapshot *snapshot)
     }
     check->table = table;
     printf("ok        %s\n", snapshot->name);
+}
+
+/* An entry; those behind it are only looked at. */
+static void note_unread(struct check *check, uint64_t index, const char *error)
+{
+    if (durable_is_newer(error)) {
+        note_newer(check);
+    } else {
+        damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", index, error);
+    }
+    forget_table(check);
 }
 
 /* As a replica looks at it before it applies an entry. */
@@ -210,8 +237,7 @@ static void apply_commands(struct check *check, uint64_t index)
         check->commands_index = index;
     }
     if (error != NULL) {
-        damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", index, error);
-        forget_table(check);
+        note_unread(check, index, error);
     }
 }
 
@@ -232,8 +258,7 @@ static void on_entry(void *arg, const struct raft_segment_entry *entry)
     }
     const char *error = entry_reader_open(&check->reader, entry->data, entry->len);
     if (error != NULL) {
-        damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", entry->index, error);
-        forget_table(check);
+        note_unread(check, entry->index, error);
         return;
     }
     if (!follows(check, entry->index)) {
@@ -258,6 +283,10 @@ static void print_log(struct check *check)
                    "its term is older than the last entry's: the vote of a later one is "
                    "forgotten");
     }
+    if (check->term > check->last_term + RAFT_GUARD_TERM_JUMP_MAX) {
+        on_problem(check, RAFT_FILES_DAMAGE, "metadata",
+                   "no cluster has come to its term");
+    }
 }
 
 static void print_table(const struct check *check)
@@ -276,8 +305,8 @@ static void print_table(const struct check *check)
 static int sum_up(const struct check *check)
 {
     if (check->damaged + check->doubtful == 0) {
-        puts("whole");
-        return OFFLINE_OK;
+        puts(check->newer ? "of a newer version" : "whole");
+        return check->newer ? OFFLINE_NEWER : OFFLINE_OK;
     }
     printf("%u damaged, %u doubtful\n", check->damaged, check->doubtful);
     return OFFLINE_DAMAGED;
@@ -324,9 +353,9 @@ static int check_node_file(int dir_fd, const char *path, bool *ret_begun)
                       error != 0 ? strerror(-error) : "it has no file '" NODE_FILE "'");
     }
     if (node.format > DATADIR_FORMAT) {
-        return refuse(
-            "%s has format %u, this version knows up to %d: ask the newer version", path,
-            node.format, DATADIR_FORMAT);
+        refuse("%s has format %u, this version knows up to %d: ask the newer version", path,
+               node.format, DATADIR_FORMAT);
+        return OFFLINE_NEWER;
     }
     printf("ok        node %" PRIu64 " of cluster %s\n", node.node_id, node.cluster_id);
     if (node.restoring) {
@@ -356,7 +385,7 @@ static int check_directory(int dir_fd, const char *path)
     bool begun = false;
     int status = check_node_file(dir_fd, path, &begun);
 
-    if (status == OFFLINE_REFUSED) {
+    if (status == OFFLINE_REFUSED || status == OFFLINE_NEWER) {
         return status;
     }
     if (status == OFFLINE_OK && !begun) {
@@ -385,7 +414,7 @@ int offline_check_data(int argc, char **argv)
             "leaders\n"
             "had. Nothing is changed.\n"
             "\n"
-            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused.\n",
+            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused, 4 of a newer version.\n",
             asked ? stdout : stderr);
         return asked ? OFFLINE_OK : OFFLINE_REFUSED;
     }

@@ -137,6 +137,16 @@ static void on_fatal(void *arg, const char *what)
     abort();
 }
 
+static void on_newer(void *arg, const char *what)
+{
+    struct server *server = arg;
+
+    if (server->host.newer != NULL) {
+        server->host.newer(server->host.arg, what);
+    }
+    on_fatal(arg, what);
+}
+
 /* ---- the listener ---- */
 
 static void on_paused(void *arg, int error)
@@ -194,6 +204,7 @@ static struct replica_config replica_config_of(const struct server *server)
                      .drop_max = GONE_CLAIMS_MAX},
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = config->commands_waiting_max,
+        .snapshot_step_records = config->snapshot_step_records,
     };
 }
 
@@ -203,7 +214,8 @@ static int open_node(struct server *server, char *ret_error)
     struct raft_node_member members[RAFT_NODE_MEMBERS_MAX];
     char error[RAFT_NODE_ERROR_BYTES] = "";
     struct replica_host host = {
-        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal};
+        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal,
+        .newer = on_newer};
 
     for (size_t i = 0; i < config->members_count; i++) {
         members[i] = (struct raft_node_member){
@@ -327,6 +339,7 @@ static void start_handles(struct server *server)
 
     error |= uv_check_init(server->loop, &server->after_io);
     error |= uv_timer_init(server->loop, &server->due);
+    error |= uv_timer_init(server->loop, &server->drain);
     error |= uv_prepare_start(&server->before_io, on_before_io);
     error |= uv_check_start(&server->after_io, on_after_io);
     assert(error == 0);
@@ -334,7 +347,8 @@ static void start_handles(struct server *server)
     server->before_io.data = server;
     server->after_io.data = server;
     server->due.data = server;
-    server->handles_open = 3;
+    server->drain.data = server;
+    server->handles_open = 4;
     server->started = true;
 }
 
@@ -382,6 +396,11 @@ int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES
     return rv;
 }
 
+void server_log_level_changed(struct server *server)
+{
+    raft_node_set_trace(server->node, server->log->level == LOG_LEVEL_DEBUG);
+}
+
 const char *server_address(const struct server *server)
 {
     return server->listener.address;
@@ -419,6 +438,7 @@ static void stop_step(struct server *server)
     uv_close((uv_handle_t *)&server->before_io, on_handle_closed);
     uv_close((uv_handle_t *)&server->after_io, on_handle_closed);
     uv_close((uv_handle_t *)&server->due, on_handle_closed);
+    uv_close((uv_handle_t *)&server->drain, on_handle_closed);
 }
 
 static void on_listener_closed(void *arg)
@@ -463,6 +483,7 @@ void server_stop(struct server *server, void (*on_stopped)(void *arg), void *arg
         return;
     }
     server->stopping = true;
+    server->draining = false;
     if (!server->started) {
         start_handles(server);
     }

@@ -56,6 +56,9 @@ struct server {
     struct raft_node *node;
     bool serving;
     bool disk_low; /* see server_set_disk_low() */
+    bool draining;      /* leadership goes to another node, again and again: node_control.c */
+    bool handing_over;  /* for that reason, now */
+    uv_timer_t drain;
 
     /* connections */
     int listen_fd; /* bound; -1: the listener has it, or nobody */
@@ -149,6 +152,11 @@ void admission_release(struct server *server);
 void delivery_on_event(struct server *server,
                        const struct fsm_event *event,
                        const struct replica_position *at);
+
+/* node_control.c: what an operator sets on this node alone. @peer: who asks, for the audit log. */
+void node_control(struct server *server, const struct wire_request *request, const char *peer);
+void node_control_put(const struct server *server, struct wire_response *ret);
+enum wire_log_level node_control_log_level(const struct server *server);
 
 /* node_info.c: what this node says of itself and the cluster. Strings and members of the
  * response live in @info. */

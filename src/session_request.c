@@ -220,6 +220,40 @@ static enum session_need handle_cluster_status(struct session *session,
     return session_answer(session, &response);
 }
 
+static bool is_allowed(const struct session *session, const struct wire_request *request)
+{
+    return access_allows(&session->server->access, session_principal(session), request);
+}
+
+static enum session_need refuse_by_acl(struct session *session,
+                                       const struct wire_request *request)
+{
+    struct request_refusal refusal = {
+        .deny = request_deniable(request->type) ? WIRE_DENY_NOT_ALLOWED : 0,
+        .error = WIRE_ERROR_NOT_ALLOWED,
+        .text = "no rule of the cluster's ACL allows it",
+    };
+
+    return session_refuse_request(session, request, &refusal);
+}
+
+static enum session_need handle_node_control(struct session *session,
+                                             const struct wire_request *request)
+{
+    struct server *server = session->server;
+
+    if (!is_allowed(session, request)) {
+        return refuse_by_acl(session, request);
+    }
+    if (!session_is_quiet(session)) {
+        return SESSION_NEEDS_QUIET;
+    }
+    node_control(server, request, session->peer);
+    struct wire_response response = {.key = request->key};
+    node_control_put(server, &response);
+    return session_answer(session, &response);
+}
+
 /* ---- dispatch ---- */
 
 /* A client that comes back has holds to give back. A plain client's question about a lock is taken
@@ -255,13 +289,8 @@ static enum session_need refuse_for_disk(struct session *session,
 static enum session_need handle_on_leader(struct session *session,
                                           const struct wire_request *request)
 {
-    if (!access_allows(&session->server->access, session_principal(session), request)) {
-        struct request_refusal refusal = {
-            .deny = request_deniable(request->type) ? WIRE_DENY_NOT_ALLOWED : 0,
-            .error = WIRE_ERROR_NOT_ALLOWED,
-            .text = "no rule of the cluster's ACL allows it",
-        };
-        return session_refuse_request(session, request, &refusal);
+    if (!is_allowed(session, request)) {
+        return refuse_by_acl(session, request);
     }
     if (!disk_allows(session, request)) {
         return refuse_for_disk(session, request);
@@ -294,6 +323,7 @@ static enum session_need handle_on_leader(struct session *session,
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:
+    case WIRE_REQ_NODE_CONTROL:
         break;
     }
     abort(); /* answered by every node */
@@ -319,6 +349,9 @@ static enum session_need handle(struct session *session,
     }
     if (request->type == WIRE_REQ_CLUSTER_STATUS) {
         return handle_cluster_status(session, request);
+    }
+    if (request->type == WIRE_REQ_NODE_CONTROL) {
+        return handle_node_control(session, request);
     }
     return session->server->serving ? handle_on_leader(session, request)
                                     : session_answer_not_leader(session, request);

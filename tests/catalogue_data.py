@@ -129,7 +129,7 @@ def _(node):
         with open(path, "w", encoding="ascii") as file:
             file.write(good.replace("format 1", "format 2"))
         assert "format 1" in good, good
-        fails_to_start(one, 2, "start the newer version")
+        fails_to_start(one, 4, "start the newer version")
         with open(path, "w", encoding="ascii") as file:
             file.write(good)
         starts_with_all(one)

@@ -44,6 +44,7 @@ REQUESTS = {
     "CLUSTER_STATUS": ('ClusterStatusRequest', 'checkpoint: true'),
     "BACKUP": ('BackupRequest', 'backup: 18446744073709551615 offset: 262144'),
     "CLIENT_KILL": ('ClientKillRequest', 'client_id: "c"'),
+    "NODE_CONTROL": ('NodeControlRequest', 'draining: false log_level: LOG_ERROR'),
 }
 
 RESPONSES = {
@@ -96,9 +97,11 @@ RESPONSES = {
         role: ROLE_SERVING term: 7 leader_id: 1 leader_address: "a:1" {MEMBERS} commit_index: 9
         applied_index: 8 last_index: 10 cluster_time: 11 checkpoint_index: 12
         checkpoint_hash: 18446744073709551614 locks: 13 holds: 14 waits: 15 clients: 16 connections: 18
-        uptime: 19 last_token: 20'''),
+        uptime: 19 last_token: 20 draining: true log_level: LOG_DEBUG feature_level: 21
+        feature_level_max: 22 requests: 23 commits: 24 commits_time: 25'''),
     "BACKUP": ('BackupResponse', f'backup: 3 offset: 4 size: 5 data: "NLBK" last_token: 6 {POSITION}'),
     "CLIENT_KILL": ('ClientKillResponse', f'client_id: "c" found: true {POSITION}'),
+    "NODE_CONTROL": ('NodeControlResponse', 'node_id: 3 draining: true log_level: LOG_WARNING'),
 }
 
 

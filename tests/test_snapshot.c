@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "durable.h"
+#include "feature_level.h"
 #include "random_command.h"
 #include "snapshot.h"
 
@@ -42,7 +43,7 @@ static struct bytes encode(const struct fsm *fsm)
     struct bytes bytes;
     void *data;
 
-    snapshot_encode(fsm, COMMANDS_INDEX, &data, &bytes.len);
+    snapshot_encode(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST, &data, &bytes.len);
     bytes.data = data;
     return bytes;
 }

@@ -81,6 +81,9 @@ static const struct {
     {golden_request_backup,
      {.type = WIRE_REQ_BACKUP, .backup = {.backup = UINT64_MAX, .offset = 262144}}},
     {golden_request_client_kill, {.type = WIRE_REQ_CLIENT_KILL, .client = {"c", 1}}},
+    {golden_request_node_control,
+     {.type = WIRE_REQ_NODE_CONTROL,
+      .node_control = {.has_draining = true, .log_level = WIRE_LOG_ERROR}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

@@ -2,6 +2,7 @@
  * put right too. What is accepted is a table that holds all its invariants, and its own snapshot is
  * the same again. */
 #include "durable.h"
+#include "feature_level.h"
 #include "snapshot.h"
 
 #include <assert.h>
@@ -64,10 +65,10 @@ static void read_as_it_is(const uint8_t *data, size_t len)
         return;
     }
     fsm_check(fsm);
-    snapshot_encode(fsm, 1, &first, &first_len);
+    snapshot_encode(fsm, 1, FEATURE_LEVEL_FIRST, &first, &first_len);
     struct fsm *same = decode(first, first_len);
     assert(same != NULL && fsm_hash(same) == fsm_hash(fsm));
-    snapshot_encode(same, 1, &second, &second_len);
+    snapshot_encode(same, 1, FEATURE_LEVEL_FIRST, &second, &second_len);
     assert(first_len == second_len && memcmp(first, second, first_len) == 0);
     use(fsm);
     use(same);

@@ -8,6 +8,7 @@
 
 #include "entry.h"
 #include "random_command.h"
+#include "feature_level.h"
 #include "snapshot.h"
 
 enum { SEED = 1, BATCHES = 40, BATCH_COMMANDS = 12, TABLES = 12, STEPS = 60, NAMES = 5 };
@@ -101,7 +102,7 @@ static void write_snapshots(const char *directory)
             one.command.time_ms = now_ms += random_below(&random, 10);
             fsm_apply(fsm, &one.command, NULL);
         }
-        snapshot_encode(fsm, number, &data, &len);
+        snapshot_encode(fsm, number, FEATURE_LEVEL_FIRST, &data, &len);
         write_file(directory, "snapshot", number, data, len);
         raft_free(data);
         fsm_free(fsm);
