@@ -66,6 +66,9 @@ struct fsm_settings {
     uint64_t claims_max; /* holds plus waits in all */
     uint64_t claims_per_client_max;
     uint64_t waiters_per_lock_max;
+    /* Graces that end together take so many clients and claims with them at once; who comes after that goes a
+     * millisecond later. 0: all at once. */
+    uint64_t drop_max;
 };
 
 enum fsm_command_type {
@@ -320,6 +323,9 @@ bool fsm_client_find(const struct fsm *fsm,
                      struct fsm_str client,
                      uint64_t *ret_attach_seq,
                      uint64_t *ret_epoch);
+
+/* Holds and waits of a client; 0 if there is no record of it. */
+uint64_t fsm_client_claims(const struct fsm *fsm, struct fsm_str client);
 
 /* ---- looking ----------------------------------------------------------------------
  *

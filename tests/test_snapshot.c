@@ -102,7 +102,7 @@ static void apply_some(struct fsm *fsm, uint64_t *random, unsigned commands)
             command->attach.has_epoch = false;
         }
         if (command->type == FSM_CMD_EPOCH) {
-            command->epoch.settings = (struct fsm_settings){1000, 1000, 1000, 1000, 1000};
+            command->epoch.settings = (struct fsm_settings){1000, 1000, 1000, 1000, 1000, 20};
         }
         fsm_apply(fsm, command, NULL);
     }

@@ -9,7 +9,7 @@ from .volatile_disk import VolatileDisk
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2          # what only the page cache or the journal's memory has is lost
-SIZE_MB = 64
+SIZE_MB = 192            # room above the floor of netlockd (disk-free-min)
 
 
 class Disks:
@@ -69,10 +69,10 @@ class Disks:
     def fill(self, number):
         """Until nothing more fits."""
         with open(os.path.join(self.path(number), "fill"), "ab", buffering=0) as file:
-            for size in (1 << 20, 1 << 16, 1 << 12):
+            for size in (1 << 24, 1 << 20, 1 << 16, 1 << 12):
                 try:
                     while True:
-                        file.write(b"\0" * size)
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
                 except OSError:
                     continue
 

@@ -59,4 +59,8 @@ class RootRun(Run):
     def tear_down(self):
         if hasattr(self, "disks"):
             self.disks.close()
+        for pid in self.cluster.pids:  # libfaketime leaves these when it is killed
+            for path in (f"/dev/shm/faketime_shm_{pid}", f"/dev/shm/sem.faketime_sem_{pid}"):
+                if os.path.exists(path):
+                    os.unlink(path)
         self.network.close()
