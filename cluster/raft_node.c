@@ -371,11 +371,21 @@ static void set_options(struct raft_node *node)
     raft_uv_set_auto_recovery(&node->guard.io, false);
 }
 
+static int refuse_space(const struct raft_node *node, char *ret_error)
+{
+    return refuse(ret_error, -ENOSPC,
+                  "no space for the log in %.160s: make at least %d MB free and start again",
+                  datadir_raft_path(node->dir), SPACE_MB_MIN);
+}
+
 static int
 refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_error)
 {
     int error = errno_of_raft(rv);
 
+    if (error == -ENOSPC) {
+        return refuse_space(node, ret_error);
+    }
     if (error == -EUCLEAN) {
         return refuse(ret_error, error,
                       "the log of node %" PRIu64
@@ -603,10 +613,7 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
     }
     /* libraft prepares room at the start and when entries come; a leader without room takes none. */
     if (node->guard.io.capacity == 0) {
-        return refuse(
-            ret_error, -ENOSPC,
-            "no space for the log in %.160s: make at least %d MB free and start again",
-            datadir_raft_path(node->dir), SPACE_MB_MIN);
+        return refuse_space(node, ret_error);
     }
     compare_membership(node);
     node->running = true;

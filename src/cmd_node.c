@@ -121,7 +121,8 @@ static void say_drained(const struct cli *cli, const struct netlock_node_status 
     }
 }
 
-/* Until another node leads, and it knows so. */
+/* Until another node leads, and it knows so. When it loses its office it closes its connections, so that
+ * one look may find no answer. */
 static int wait_until_drained(const struct survey *survey, struct survey_node *node)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
@@ -130,12 +131,12 @@ static int wait_until_drained(const struct survey *survey, struct survey_node *n
 
     for (;;) {
         survey_ask(survey, node);
-        if (node->rv != 0) {
+        if (node->rv != 0 && now_ms() >= until_ms) {
             return cli_fail(survey->cli, NULL, NULL, node->rv);
         }
-        drained = node->status.leader_id != 0 &&
+        drained = node->rv == 0 && node->status.leader_id != 0 &&
                   node->status.leader_id != node->status.node_id;
-        if (drained || now_ms() >= until_ms) {
+        if (drained || (node->rv == 0 && now_ms() >= until_ms)) {
             say_drained(survey->cli, &node->status);
             return drained ? CLI_OK : CLI_UNAVAILABLE;
         }

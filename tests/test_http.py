@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 
 from plain_client import PlainClient, UNLIMITED, WAIT
@@ -268,6 +269,39 @@ def the_page_needs_nothing_from_elsewhere():
         assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
         assert not re.search(r"\bsrc=|<link [^>]*href=\"(?!data:)|@import|innerHTML|eval\(", text)
         assert set(re.findall(r"https?://[^\"' )]+", text)) <= {"http://www.w3.org/2000/svg"}
+
+
+def rendered(url):
+    """The page as Debian's chromium has it after some seconds of its own time."""
+    with tempfile.TemporaryDirectory(prefix="netlock-browser-") as profile:
+        run = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+                              f"--user-data-dir={profile}", "--virtual-time-budget=5000", url],
+                             capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
+
+
+@test
+def a_browser_shows_locks_queues_and_members():
+    if not shutil.which("chromium"):
+        print("skip: chromium is not installed")
+        return
+    with Watched(**CALM) as cluster:
+        cluster.start()
+        url = f"http://{cluster.ports[1].address}/"
+        assert "Nobody holds a lock." in rendered(url)
+        with cluster.plain() as client:
+            for name in ("a", "b"):
+                client.attach(name)
+            client.lock("<b onclick=x>job", client_id="a", mode=WAIT, lock_timeout=3600000)
+            client.lock("<b onclick=x>job", client_id="b", mode=WAIT, wait_timeout=UNLIMITED)
+            page = rendered(url)
+        assert "&lt;b onclick=x&gt;job" in page and "<b onclick" not in page, "a name became a tag"
+        for words in ("leader’s view", "1 waiting", "1–1", "serving", "(this one)"):
+            assert words in page, words
+        assert re.search(r'<span id="draining"[^>]* hidden', page), "it does not drain"
+        assert cluster.netlock("drain", "1", "--timeout", "100ms").returncode == 69
+        assert not re.search(r'<span id="draining"[^>]* hidden', rendered(url)), "it drains"
 
 
 @test
