@@ -90,6 +90,15 @@ class Exclusion(unittest.TestCase):
         h.lock("b", 6100, 6110, 2)
         self.assertEqual(found(h), [])
 
+    def test_the_library_tells_a_grant_and_its_end_at_once(self):
+        for late_ms, expected in ((20, []), (0, ["P1"])):
+            h = two_clients()
+            call = h.call(10, "lock", "a", typ=0, w=0, h=1, d=0, lim=1, lib=1)
+            h.granted(20, h.call(12, "lock", "b", typ=0, w=0, h=UNLIMITED, d=0, lim=1), 2, index=2)
+            h.granted(30, call, 1, hold=1, index=1)
+            h.line(31, "lost", c="a", l="l", tok=1, r="library", x=0, late=late_ms * MS)
+            self.assertEqual([v.prop for v in checks.of_story(told(h))[0] if v.prop == "P1"], expected)
+
     def test_ignore_outlives_the_session(self):
         h = two_clients()
         h.lock("a", 10, 20, 1, drop=1)

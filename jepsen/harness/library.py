@@ -104,6 +104,7 @@ class LibraryClient:
 
     def _process(self):
         self._late = max(0, monotonic_ns() - self._due)
+        self._told = {}
         rv = self._library.netlock_process(self._handle)
         if rv != 0:
             self.recorder.write("ghost", c=self.id, why=f"netlock_process says {rv}")
@@ -119,7 +120,7 @@ class LibraryClient:
             self._due = monotonic_ns() + timeout * 1000000
             self._timer = asyncio.get_running_loop().call_later(timeout / 1000, self._process)
 
-    _late = 0
+    _late, _told = 0, {}   # of the library's turn: behind its due time by ns; token -> when its grant was told
 
     def _notice(self, _arg, notice):
         event = notice.contents.event
@@ -127,7 +128,10 @@ class LibraryClient:
             lock, token = notice.contents.name.decode(), notice.contents.token
             if self.holds.get(lock) == token:
                 del self.holds[lock]
-            self.recorder.write("lost", c=self.id, l=lock, tok=token, r="library", x=0, late=self._late)
+            # A grant that came after its time is told, and its end with it: nobody had it in between.
+            since = self._told.get(token)
+            late = self._late if since is None else max(self._late, monotonic_ns() - since)
+            self.recorder.write("lost", c=self.id, l=lock, tok=token, r="library", x=0, late=late)
         elif event == QUEUED:
             number = self._waiting.get(notice.contents.name.decode())
             if number is not None:
@@ -204,7 +208,7 @@ class LibraryClient:
             self.recorder.write("ok", **line, r=result, tok=0)
             return Answer(result)
         if error == 0:
-            self.holds[lock] = grant.token
+            self.holds[lock], self._told[grant.token] = grant.token, monotonic_ns()
             self.recorder.write("ok", **{**line, "x": grant.index}, r="granted", tok=grant.token, slot=grant.slot,
                                 typ=grant.type, lease=0, h=grant.lock_timeout_ms, d=0)
             return Answer("granted", grant.token, grant.slot)

@@ -145,19 +145,21 @@ class Partition(Nemesis):
         middle = len(nodes) // 2
         self._cut_for(both_ways(shuffled[:middle], shuffled[middle:]), seconds)
 
-    def _bridge(self, _leader, nodes, seconds):
-        shuffled = self.random.sample(nodes, len(nodes))
+    def _bridge(self, leader, nodes, seconds):
+        """One node sees all; not the leader, to whom the others need not speak."""
+        others = [n for n in nodes if n != leader]
+        shuffled = [leader, *self.random.sample(others, len(others))]
         middle = len(nodes) // 2
         self._cut_for(both_ways(shuffled[:middle], shuffled[middle + 1:]), seconds)
 
     def _ring(self, _leader, nodes, seconds):
-        """Everybody sees a majority, nobody the same one."""
+        """Everybody sees a majority, nobody the same one; of three nodes each hears one and speaks to the other."""
         shuffled = self.random.sample(nodes, len(nodes))
         count = len(nodes)
         reach = max(1, (count // 2) // 2)
         links = {(shuffled[i], shuffled[j]) for i in range(count) for j in range(count)
                  if min((i - j) % count, (j - i) % count) > reach}
-        self._cut_for(links or {(shuffled[0], shuffled[1])}, seconds)
+        self._cut_for(links or {(shuffled[i], shuffled[(i + 1) % count]) for i in range(count)}, seconds)
 
     def _deaf(self, leader, nodes, seconds):
         self._cut_for({(other, leader) for other in nodes if other != leader}, seconds)
