@@ -31,6 +31,12 @@ static void writer_begin(struct entry_writer *writer)
     writer->bytes.len = ENTRY_FRAME_BYTES;
 }
 
+/* The first that has such a command: an older build stops at what it cannot read, and not before. */
+static uint32_t format_of(const struct fsm_command *command)
+{
+    return command->type == FSM_CMD_MEMBER ? 2 : 1;
+}
+
 int entry_writer_add(struct entry_writer *writer,
                      const struct fsm_command *command,
                      size_t bytes_max)
@@ -52,14 +58,18 @@ int entry_writer_add(struct entry_writer *writer,
         return writer->commands_count > 0 ? -ENOBUFS : -EMSGSIZE;
     }
     writer->commands_count++;
+    if (format_of(command) > writer->format) {
+        writer->format = format_of(command);
+    }
     return 0;
 }
 
-static size_t pack_fields(uint8_t *at, const struct entry_header *header)
+static size_t
+pack_fields(uint8_t *at, uint32_t format, const struct entry_header *header)
 {
     Netlock__Log__Entry message = NETLOCK__LOG__ENTRY__INIT;
 
-    message.format = ENTRY_FORMAT;
+    message.format = format != 0 ? format : 1;
     message.cluster_time = header->cluster_ms;
     message.proposer = header->proposer;
     message.proposer_term = header->proposer_term;
@@ -82,7 +92,7 @@ void entry_writer_close(struct entry_writer *writer,
     uint8_t *data = writer->bytes.data;
     size_t len = writer->bytes.len;
     size_t commands_bytes = len - ENTRY_FRAME_BYTES;
-    size_t fields_bytes = pack_fields(data + len, header);
+    size_t fields_bytes = pack_fields(data + len, writer->format, header);
 
     assert(fields_bytes <= FIELDS_BYTES_MAX);
     len += fields_bytes;

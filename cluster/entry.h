@@ -36,7 +36,7 @@
 enum {
     ENTRY_MAGIC = 0x4e454c4e, /* "NLEN" */
     ENTRY_FRAME_VERSION = 1,
-    ENTRY_FORMAT = 1,
+    ENTRY_FORMAT = 2, /* what is read; an entry says 2 only if it has what 1 has not */
     ENTRY_FRAME_BYTES = 24,
     /* What an entry needs beside its commands: frame, other fields, padding. */
     ENTRY_OVERHEAD_BYTES_MAX = 128,
@@ -57,6 +57,7 @@ struct entry_header {
 struct entry_writer {
     struct durable_bytes bytes;
     size_t commands_count;
+    uint32_t format; /* that its commands need; 0: there are none */
 };
 
 /* Add a command; its strings are copied, its time and ref left out.

@@ -16,7 +16,19 @@ static void dump_root(const struct fsm *fsm, const struct sink *sink)
                  .order = fsm->order,
                  .term = fsm->term,
                  .digest = fsm->digest,
+                 .node_id_max = fsm->node_id_max,
                  .settings = fsm->settings},
+    };
+
+    sink->cb(sink->arg, &record);
+}
+
+static void dump_member(const struct cluster_member *member, const struct sink *sink)
+{
+    struct fsm_record record = {
+        .type = FSM_REC_MEMBER,
+        .member = {.node_id = member->node_id,
+                   .address = {member->address, member->address_len}},
     };
 
     sink->cb(sink->arg, &record);
@@ -130,6 +142,9 @@ void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
     const struct lock *lock;
 
     dump_root(fsm, &sink);
+    for (uint32_t i = 0; i < fsm->members_count; i++) {
+        dump_member(&fsm->members[i], &sink);
+    }
     for (client = fsm->clients; client != NULL; client = client->hh.next) {
         dump_client(client, &sink);
     }

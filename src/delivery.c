@@ -391,6 +391,7 @@ void delivery_on_event(struct server *server,
     switch (event->type) {
     case FSM_EV_SERVING:
     case FSM_EV_CLIENT_ENDED:
+    case FSM_EV_MEMBER:
         return;
     case FSM_EV_LIST_LOCK:
     case FSM_EV_LIST_CLIENT:
