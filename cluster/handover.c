@@ -31,6 +31,7 @@ static uint64_t choose_target(const struct handover *handover)
         const struct raft_server *server = &configuration->servers[i];
         raft_index match = 0;
         if (is_other_voter(handover, server) &&
+            (handover->target == 0 || handover->target == server->id) &&
             raft_match_index(handover->raft, server->id, &match) == 0 && match == last &&
             transport_connected(handover->transport, server->id)) {
             return server->id;
@@ -66,16 +67,18 @@ void handover_init(struct handover *handover,
 }
 
 void handover_start(struct handover *handover,
+                    uint64_t target,
                     uint32_t timeout_ms,
                     void (*on_done)(void *arg),
                     void *arg)
 {
-    assert(!handover->wanted);
+    handover_end(handover);
     if (raft_state(handover->raft) != RAFT_LEADER || !has_other_voter(handover)) {
         on_done(arg);
         return;
     }
     handover->wanted = true;
+    handover->target = target;
     handover->on_done = on_done;
     handover->arg = arg;
     uv_timer_start(&handover->deadline, on_deadline, timeout_ms, 0);

@@ -17,6 +17,7 @@ struct handover {
     const struct raft_uv_transport *transport;
     uv_timer_t deadline; /* the owner closes it */
     bool wanted;
+    uint64_t target; /* 0: any */
     bool running; /* libraft is at it */
     struct raft_transfer request;
     void (*on_done)(void *arg);
@@ -29,9 +30,10 @@ void handover_init(struct handover *handover,
                    struct raft *raft,
                    const struct raft_uv_transport *transport);
 
-/* @on_done when another node leads or after @timeout_ms; at once if this node does not lead or has
- * nobody to hand over to. */
+/* To @target, 0: to any voter. @on_done when another node leads or after @timeout_ms; at once if this node
+ * does not lead or has nobody to hand over to. One that was wanted before ends. */
 void handover_start(struct handover *handover,
+                    uint64_t target,
                     uint32_t timeout_ms,
                     void (*on_done)(void *arg),
                     void *arg);

@@ -43,7 +43,12 @@ struct raft_node {
     struct raft raft;
 
     struct handover handover;
+    struct node_change change;
     struct failover failover;
+    /* Who said that this node is no member. */
+    uint64_t refused_by[RAFT_NODE_MEMBERS_MAX];
+    unsigned refused_by_count;
+    bool said_removed;
 
     /* The replica is flushed before and after I/O, and when it has something due. */
     uv_prepare_t before_io;
@@ -143,6 +148,7 @@ static void node_turn(struct raft_node *node)
     }
     /* Before the replica submits its next entry: now a follower may have everything. */
     step_handover(node);
+    node_change_step(&node->change);
 
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
@@ -225,6 +231,53 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
     return raft->configuration.n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
 }
 
+/* A node that was removed is not sent what removed it. Its peers refuse its connections. */
+static bool is_removed(const struct raft_node *node)
+{
+    const struct raft_configuration *configuration = &node->raft.configuration;
+    const char *address;
+    unsigned others = 0, refused = 0;
+
+    if (configuration->n == 0) {
+        return false;
+    }
+    if (!find_member(configuration, node->config.node_id, &address)) {
+        return true;
+    }
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        if (server->id == node->config.node_id || server->role != RAFT_VOTER) {
+            continue;
+        }
+        others++;
+        for (unsigned j = 0; j < node->refused_by_count; j++) {
+            refused += node->refused_by[j] == server->id &&
+                       !transport_connected(&node->transport, server->id);
+        }
+    }
+    return refused > others / 2;
+}
+
+static void on_called_stranger(void *arg, uint64_t node_id)
+{
+    struct raft_node *node = arg;
+    unsigned i = 0;
+
+    while (i < node->refused_by_count && node->refused_by[i] != node_id) {
+        i++;
+    }
+    if (i == node->refused_by_count && i < RAFT_NODE_MEMBERS_MAX) {
+        node->refused_by[node->refused_by_count++] = node_id;
+    }
+    if (is_removed(node) && !node->said_removed) {
+        node->said_removed = true;
+        node_log(node, LOG_WARNING,
+                 "node %" PRIu64 " is no member of the cluster any more: stop it; its data "
+                 "directory is of no use, and to come back it needs a new one and a new node id",
+                 node->config.node_id);
+    }
+}
+
 static void on_connection_ended(void *arg,
                                 uint64_t node_id,
                                 enum peer_direction direction,
@@ -259,6 +312,7 @@ static void init_transport(struct raft_node *node)
                        .user_timeout_ms = timing->user_timeout_ms,
                        .membership = on_membership,
                        .connection_ended = on_connection_ended,
+                       .called_stranger = on_called_stranger,
                        .log = on_transport_log,
                        .arg = node,
                    });
@@ -337,6 +391,22 @@ static int init_raft(struct raft_node *node, char *ret_error)
     return 0;
 }
 
+static bool on_connected(void *arg, uint64_t node_id)
+{
+    const struct raft_node *node = arg;
+
+    return transport_connected(&node->transport, node_id);
+}
+
+static const char *on_client_address(void *arg, uint64_t node_id)
+{
+    const struct raft_node_config *config = &((const struct raft_node *)arg)->config;
+
+    return config->client_address != NULL
+               ? config->client_address(config->client_address_arg, node_id)
+               : NULL;
+}
+
 static void init_handles(struct raft_node *node)
 {
     int error = uv_prepare_init(node->loop, &node->before_io);
@@ -349,6 +419,11 @@ static void init_handles(struct raft_node *node)
     node->after_io.data = node;
     node->due.data = node;
     handover_init(&node->handover, node->loop, &node->raft, &node->transport);
+    node_change_init(&node->change, &node->raft, node->replica, &node->handover,
+                     &(struct membership_host){.arg = node,
+                                               .members_max = RAFT_NODE_MEMBERS_MAX,
+                                               .connected = on_connected,
+                                               .client_address = on_client_address});
     failover_init(&node->failover, node->loop, &node->guard, &node->transport,
                   &(struct failover_host){.arg = node, .note = on_failover_note});
     node->handles_open = 5;
@@ -407,14 +482,11 @@ void raft_node_free(struct raft_node *node)
 /* ---- starting ------------------------------------------------------------------------------- */
 
 /* Every member of a new cluster writes the same first entry: the membership. */
-static int bootstrap(struct raft_node *node, char *ret_error)
+static int write_membership(struct raft_node *node)
 {
     struct raft_configuration configuration;
     int rv = 0;
 
-    if (!datadir_is_new(node->dir)) {
-        return 0;
-    }
     raft_configuration_init(&configuration);
     for (size_t i = 0; i < node->config.members_count && rv == 0; i++) {
         const struct raft_node_member *member = &node->config.members[i];
@@ -425,6 +497,18 @@ static int bootstrap(struct raft_node *node, char *ret_error)
         rv = raft_bootstrap(&node->raft, &configuration);
     }
     raft_configuration_close(&configuration);
+    return rv;
+}
+
+/* Who joins has no entry yet, but a term, as if it had been there in the first one: from now on its
+ * directory counts. */
+static int bootstrap(struct raft_node *node, char *ret_error)
+{
+    if (!datadir_is_new(node->dir)) {
+        return 0;
+    }
+    int rv = node->config.joins ? node->guard.io.set_term(&node->guard.io, 1)
+                                : write_membership(node);
     if (rv != 0) {
         return refuse_log(node, rv, node->guard.io.errmsg, ret_error);
     }
@@ -442,6 +526,17 @@ static void compare_membership(const struct raft_node *node)
     const struct raft_configuration *log = &node->raft.configuration;
     unsigned same = 0;
 
+    if (log->n == 0) {
+        node_log(node, LOG_INFO,
+                 "waiting to be added to cluster %s: netlock cluster add %" PRIu64
+                 " %s CLIENT-ADDRESS",
+                 node->config.cluster_id, node->config.node_id,
+                 node_config_own_address(&node->config));
+        return;
+    }
+    if (node->config.joins) {
+        return;
+    }
     for (size_t i = 0; i < node->config.members_count; i++) {
         const char *address = NULL;
         if (on_membership((void *)(uintptr_t)node, node->config.members[i].node_id,
@@ -521,7 +616,21 @@ void raft_node_transfer(struct raft_node *node,
         on_done(arg);
         return;
     }
-    handover_start(&node->handover, timeout_ms, on_done, arg);
+    handover_start(&node->handover, 0, timeout_ms, on_done, arg);
+    step_handover(node);
+}
+
+void raft_node_change(struct raft_node *node,
+                      const struct membership_change *change,
+                      node_change_cb on_done,
+                      void *arg)
+{
+    if (!node->running || node->closing ||
+        replica_role(node->replica) != REPLICA_SERVING) {
+        on_done(arg, MEMBERSHIP_REFUSED, "this node does not lead");
+        return;
+    }
+    node_change_start(&node->change, change, on_done, arg);
     step_handover(node);
 }
 
@@ -567,6 +676,7 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
     node->closing = true;
     node->on_closed = on_closed;
     node->on_closed_arg = arg;
+    node_change_end(&node->change);
     handover_end(&node->handover);
     failover_stop(&node->failover);
     uv_prepare_stop(&node->before_io);
@@ -616,6 +726,7 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
     ret->term = raft_current_term(raft);
     ret->leader_id = leader_id;
     ret->leader = raft_state(raft) == RAFT_LEADER;
+    ret->removed = leader_id == 0 && is_removed(node);
     ret->candidate = raft_state(raft) == RAFT_CANDIDATE;
     ret->commit_index = raft_commit_index(raft);
     ret->applied_index = raft_last_applied(raft);

@@ -21,6 +21,7 @@
 
 #include <uv.h>
 
+#include "node_change.h"
 #include "replica.h"
 #include "tls.h"
 
@@ -50,6 +51,10 @@ struct raft_node_config {
     const struct raft_node_member
         *members; /* the initial cluster; used when the directory is new */
     size_t members_count;
+    bool joins; /* a new directory begins no cluster: the node waits until a leader adds it */
+    /* Where clients reach a member, as far as this node was told; NULL: it was not. */
+    const char *(*client_address)(void *arg, uint64_t node_id);
+    void *client_address_arg;
     struct raft_node_timing timing;
     uint32_t snapshot_threshold; /* entries between snapshots; 0: 8192 */
     uint32_t snapshot_trailing;  /* entries kept behind a snapshot; 0: 8192. Must outlast
@@ -103,11 +108,19 @@ void raft_node_transfer(struct raft_node *node,
                         void (*on_done)(void *arg),
                         void *arg);
 
+/* Change the members, or hand leadership to one of them; on the serving leader, and else refused. @on_done once,
+ * perhaps from inside this call, at the latest from inside raft_node_close(). */
+void raft_node_change(struct raft_node *node,
+                      const struct membership_change *change,
+                      node_change_cb on_done,
+                      void *arg);
+
 struct replica *raft_node_replica(struct raft_node *node);
 
 struct raft_node_status {
     uint64_t node_id, term, leader_id; /* leader 0: unknown */
     bool leader, candidate;
+    bool removed; /* it is no member any more, as far as it can know */
     uint64_t commit_index, applied_index, last_index;
     size_t members_count;
     struct {
