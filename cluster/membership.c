@@ -165,8 +165,12 @@ static const char *check_promote(struct membership *membership,
     if (role_of(membership, change->node_id) == RAFT_VOTER) {
         return NULL;
     }
+    if (!membership->host.connected(membership->host.arg, change->node_id)) {
+        return refuse(membership, "node %" PRIu64 " is not connected: does it run, with join = yes?",
+                      change->node_id);
+    }
     (void)raft_match_index(membership->raft, change->node_id, &match);
-    if (match + MEMBERSHIP_LAG_MAX < last) {
+    if (match == 0 || match + MEMBERSHIP_LAG_MAX < last) {
         return refuse(membership,
                       "node %" PRIu64 " has not caught up: it has %llu of %llu entries",
                       change->node_id, match, last);

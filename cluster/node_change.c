@@ -12,8 +12,17 @@ static void finish(struct node_change *change,
                    enum membership_outcome outcome,
                    const char *text)
 {
+    change->outcome = outcome;
+    change->text = text;
+}
+
+static void tell(struct node_change *change)
+{
+    enum membership_outcome outcome = change->outcome;
+
     change->running = false;
-    change->on_done(change->arg, outcome, text);
+    change->outcome = MEMBERSHIP_IDLE;
+    change->on_done(change->arg, outcome, change->text);
 }
 
 /* ---- leadership ----------------------------------------------------------------------------- */
@@ -22,7 +31,7 @@ static void on_handed_over(void *arg)
 {
     struct node_change *change = arg;
 
-    if (!change->running) {
+    if (!change->running || change->outcome != MEMBERSHIP_IDLE) {
         return;
     }
     if (raft_state(change->raft) == RAFT_LEADER) {
@@ -90,34 +99,33 @@ void node_change_init(struct node_change *change,
     membership_init(&change->membership, raft, replica, host);
 }
 
-void node_change_start(struct node_change *change,
+bool node_change_start(struct node_change *change,
                        const struct membership_change *wanted,
                        node_change_cb on_done,
                        void *arg)
 {
-    if (change->running || change->handover->wanted) {
-        on_done(arg, MEMBERSHIP_REFUSED,
-                "another change of members or leader is under way: one at a time");
-        return;
+    if (change->running) {
+        return false;
     }
     change->running = true;
     change->on_done = on_done;
     change->arg = arg;
-    if (wanted->verb == MEMBERSHIP_TRANSFER) {
+    if (change->handover->wanted) {
+        finish(change, MEMBERSHIP_REFUSED, "leadership is being handed over");
+    } else if (wanted->verb == MEMBERSHIP_TRANSFER) {
         transfer(change, wanted->node_id);
-        return;
-    }
-    if (wanted->verb == MEMBERSHIP_REMOVE && wanted->node_id == change->raft->id) {
+    } else if (wanted->verb == MEMBERSHIP_REMOVE && wanted->node_id == change->raft->id) {
         leave(change);
-        return;
+    } else {
+        const char *refused = membership_begin(&change->membership, wanted);
+        if (refused != NULL) {
+            finish(change, MEMBERSHIP_REFUSED, refused);
+        }
     }
-    const char *refused = membership_begin(&change->membership, wanted);
-    if (refused != NULL) {
-        finish(change, MEMBERSHIP_REFUSED, refused);
-    }
+    return true;
 }
 
-void node_change_step(struct node_change *change)
+static void step_membership(struct node_change *change)
 {
     enum membership_outcome outcome = membership_step(&change->membership);
 
@@ -138,10 +146,21 @@ void node_change_step(struct node_change *change)
     }
 }
 
+void node_change_step(struct node_change *change)
+{
+    step_membership(change);
+    if (change->running && change->outcome != MEMBERSHIP_IDLE) {
+        tell(change);
+    }
+}
+
 void node_change_end(struct node_change *change)
 {
     if (change->running) {
         change->membership.stage = MEMBERSHIP_NOTHING;
-        finish(change, MEMBERSHIP_UNKNOWN, lost_text);
+        if (change->outcome == MEMBERSHIP_IDLE) {
+            finish(change, MEMBERSHIP_UNKNOWN, lost_text);
+        }
+        tell(change);
     }
 }

@@ -19,6 +19,9 @@ struct node_change {
     struct membership membership;
     bool running;
     uint64_t removed; /* this node, if leadership is handed over because of that */
+    /* Over, and not told yet. */
+    enum membership_outcome outcome;
+    const char *text;
     node_change_cb on_done;
     void *arg;
 };
@@ -30,8 +33,8 @@ void node_change_init(struct node_change *change,
                       struct handover *handover,
                       const struct membership_host *host);
 
-/* @on_done when it is over, perhaps from inside this call. */
-void node_change_start(struct node_change *change,
+/* False: one is under way. Else @on_done when it is over, from node_change_step() or node_change_end(). */
+bool node_change_start(struct node_change *change,
                        const struct membership_change *wanted,
                        node_change_cb on_done,
                        void *arg);

@@ -148,7 +148,7 @@ static void node_turn(struct raft_node *node)
     }
     /* Before the replica submits its next entry: now a follower may have everything. */
     step_handover(node);
-    node_change_step(&node->change);
+    node_change_step(&node->change); /* the outcome of a handover is told before its effect */
 
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
@@ -620,18 +620,14 @@ void raft_node_transfer(struct raft_node *node,
     step_handover(node);
 }
 
-void raft_node_change(struct raft_node *node,
+bool raft_node_change(struct raft_node *node,
                       const struct membership_change *change,
                       node_change_cb on_done,
                       void *arg)
 {
-    if (!node->running || node->closing ||
-        replica_role(node->replica) != REPLICA_SERVING) {
-        on_done(arg, MEMBERSHIP_REFUSED, "this node does not lead");
-        return;
-    }
-    node_change_start(&node->change, change, on_done, arg);
-    step_handover(node);
+    return node->running && !node->closing &&
+           replica_role(node->replica) == REPLICA_SERVING &&
+           node_change_start(&node->change, change, on_done, arg);
 }
 
 /* ---- closing -------------------------------------------------------------------------------- */

@@ -108,9 +108,9 @@ void raft_node_transfer(struct raft_node *node,
                         void (*on_done)(void *arg),
                         void *arg);
 
-/* Change the members, or hand leadership to one of them; on the serving leader, and else refused. @on_done once,
- * perhaps from inside this call, at the latest from inside raft_node_close(). */
-void raft_node_change(struct raft_node *node,
+/* Change the members, or hand leadership to one of them. False: this node does not serve, or a change is
+ * under way. Else @on_done once: in a later turn, or from inside raft_node_close(). */
+bool raft_node_change(struct raft_node *node,
                       const struct membership_change *change,
                       node_change_cb on_done,
                       void *arg);

@@ -72,6 +72,14 @@ enum wire_request_type {
     WIRE_REQ_CLUSTER_STATUS,
     WIRE_REQ_BACKUP,
     WIRE_REQ_CLIENT_KILL,
+    WIRE_REQ_CLUSTER_CHANGE,
+};
+
+enum wire_change {
+    WIRE_CHANGE_ADD = 1,
+    WIRE_CHANGE_PROMOTE,
+    WIRE_CHANGE_REMOVE,
+    WIRE_CHANGE_TRANSFER,
 };
 
 struct wire_request {
@@ -131,6 +139,12 @@ struct wire_request {
             uint64_t backup; /* 0: a new one */
             uint64_t offset;
         } backup;
+        struct {
+            enum wire_change change;
+            uint64_t node_id;                            /* not 0 */
+            struct wire_str peer_address, client_address; /* ADD: not empty */
+            bool force;
+        } cluster_change;
     };
 };
 
@@ -183,6 +197,7 @@ enum wire_response_type {
     WIRE_RESP_CLUSTER_STATUS,
     WIRE_RESP_BACKUP,
     WIRE_RESP_CLIENT_KILL,
+    WIRE_RESP_CLUSTER_CHANGE,
 };
 
 /* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
@@ -215,6 +230,12 @@ enum wire_lock_state {
     WIRE_HELD_BY_OTHER_CLIENT
 };
 enum wire_token_state { WIRE_TOKEN_CURRENT = 1, WIRE_TOKEN_SUPERSEDED, WIRE_TOKEN_FREE };
+enum wire_change_result {
+    WIRE_CHANGE_DONE = 1,
+    WIRE_CHANGE_REFUSED,
+    WIRE_CHANGE_UNKNOWN,
+    WIRE_CHANGE_MOVED,
+};
 enum wire_error {
     WIRE_ERROR_NOT_LEADER = 1,
     WIRE_ERROR_UNKNOWN,
@@ -255,6 +276,8 @@ struct wire_member {
     uint64_t node_id;
     struct wire_str client_address, peer_address;
     bool voter;
+    uint64_t match_index; /* 0: not known here */
+    bool connected;
 };
 
 struct wire_lock_summary {
@@ -382,6 +405,10 @@ struct wire_response {
         struct {
             bool found;
         } client_kill;
+        struct {
+            enum wire_change_result result;
+            struct wire_str text;
+        } cluster_change;
     };
 };
 

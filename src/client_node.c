@@ -1,6 +1,8 @@
-/* client_node.c - ask one node about itself: a connection of its own, and no client. */
+/* client_node.c - ask one node about itself, or the leader to change the cluster: a connection of its own, and no
+ * client. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,8 +13,8 @@
 #include "client_address.h"
 #include "netlock.h"
 
-#define KEY_HELLO  "hello"
-#define KEY_STATUS "status"
+#define KEY_HELLO    "hello"
+#define KEY_QUESTION "question"
 
 static uint64_t mono_ms(void)
 {
@@ -62,7 +64,8 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     return rv;
 }
 
-static int put_questions(struct client_conn *conn, const char *token, bool checkpoint)
+static int
+put_questions(struct client_conn *conn, const char *token, struct wire_request *question)
 {
     struct wire_request hello = {
         .type = WIRE_REQ_HELLO,
@@ -72,20 +75,22 @@ static int put_questions(struct client_conn *conn, const char *token, bool check
                   .library = str("libnetlock " NETLOCK_VERSION),
                   .token = str(token != NULL ? token : "")},
     };
-    struct wire_request status = {.type = WIRE_REQ_CLUSTER_STATUS,
-                                  .key = str(KEY_STATUS),
-                                  .cluster_status = {.checkpoint = checkpoint}};
+    question->key = str(KEY_QUESTION);
     int rv = client_conn_put(conn, &hello);
-    return rv != 0 ? rv : client_conn_put(conn, &status);
+    return rv != 0 ? rv : client_conn_put(conn, question);
 }
 
-static bool is_status(const struct wire_response *answer)
+/* A Hello that is refused is the answer to both. */
+static bool is_answer(const struct wire_response *answer)
 {
-    return answer->key.len == strlen(KEY_STATUS) &&
-           memcmp(answer->key.data, KEY_STATUS, answer->key.len) == 0;
+    const char *key = answer->type == WIRE_RESP_ERROR ? KEY_HELLO : KEY_QUESTION;
+    return (answer->key.len == strlen(KEY_QUESTION) &&
+            memcmp(answer->key.data, KEY_QUESTION, answer->key.len) == 0) ||
+           (answer->key.len == strlen(key) &&
+            memcmp(answer->key.data, key, answer->key.len) == 0);
 }
 
-/* Flush and receive until the answer with KEY_STATUS. */
+/* Flush and receive until the answer. */
 static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_response *ret)
 {
     for (;;) {
@@ -100,7 +105,7 @@ static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_respo
             return rv;
         int n;
         while ((n = client_conn_next(conn, ret)) == 1)
-            if (is_status(ret))
+            if (is_answer(ret))
                 return 0;
         if (n < 0)
             return n;
@@ -122,8 +127,9 @@ static enum netlock_role role_of(enum wire_role role)
     return NETLOCK_FOLLOWER;
 }
 
-static int take(struct netlock_node_status *out, const struct wire_response *answer)
+static int take_status(void *arg, const struct wire_response *answer)
 {
+    struct netlock_node_status *out = arg;
     if (answer->type == WIRE_RESP_ERROR)
         return answer->error.code == WIRE_ERROR_NOT_ALLOWED ? -NETLOCK_EDENIED
                : answer->error.code == WIRE_ERROR_VERSION   ? -NETLOCK_EPROTOCOL
@@ -168,11 +174,13 @@ static int to_rv(int rv)
     return rv == -EPROTO ? -NETLOCK_EPROTOCOL : -NETLOCK_EUNREACHABLE;
 }
 
-int netlock_node_status(const char *address,
-                        const struct netlock_credentials *credentials,
-                        uint32_t timeout_ms,
-                        bool checkpoint,
-                        struct netlock_node_status *ret)
+/* Ask, and give the answer to @take, while it is there. */
+static int ask(const char *address,
+               const struct netlock_credentials *credentials,
+               uint32_t timeout_ms,
+               struct wire_request *question,
+               int (*take)(void *arg, const struct wire_response *answer),
+               void *arg)
 {
     struct client_server server;
     if (address == NULL || client_server_parse(&server, address, strlen(address)) != 0)
@@ -190,17 +198,29 @@ int netlock_node_status(const char *address,
     if (rv != 0)
         return rv;
     struct tls_context *context = conn.tls_context;
-    struct netlock_node_status status = {0};
     struct wire_response answer;
     rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
-        rv = to_rv(put_questions(&conn, client_token(credentials), checkpoint));
+        rv = to_rv(put_questions(&conn, client_token(credentials), question));
     if (rv == 0)
         rv = to_rv(exchange(&conn, end_ms, &answer));
     if (rv == 0)
-        rv = take(&status, &answer);
+        rv = take(arg, &answer);
     client_conn_release(&conn);
     tls_context_free(context);
+    return rv;
+}
+
+int netlock_node_status(const char *address,
+                        const struct netlock_credentials *credentials,
+                        uint32_t timeout_ms,
+                        bool checkpoint,
+                        struct netlock_node_status *ret)
+{
+    struct wire_request question = {.type = WIRE_REQ_CLUSTER_STATUS,
+                                    .cluster_status = {.checkpoint = checkpoint}};
+    struct netlock_node_status status = {0};
+    int rv = ask(address, credentials, timeout_ms, &question, take_status, &status);
     if (rv == 0)
         *ret = status;
     else
@@ -215,4 +235,58 @@ void netlock_node_status_release(struct netlock_node_status *status)
     free(status->leader_address);
     free_members(status->members, status->members_count);
     *status = (struct netlock_node_status){0};
+}
+
+/* ---- changes ----------------------------------------------------------------------------- */
+
+struct change_answer {
+    enum netlock_change_result *result;
+    char *text;
+};
+
+static int take_change(void *arg, const struct wire_response *answer)
+{
+    const struct change_answer *out = arg;
+    struct wire_str text = answer->type == WIRE_RESP_ERROR ? answer->error.text
+                                                           : answer->cluster_change.text;
+    snprintf(out->text, NETLOCK_ERROR_BYTES, "%.*s", (int)text.len, text.data);
+    if (answer->type == WIRE_RESP_ERROR && answer->error.code == WIRE_ERROR_NOT_ALLOWED)
+        return -NETLOCK_EDENIED;
+    if (answer->type == WIRE_RESP_ERROR) {
+        *out->result = answer->error.code == WIRE_ERROR_NOT_LEADER
+                           ? NETLOCK_CHANGE_MOVED
+                           : NETLOCK_CHANGE_REFUSED;
+        return 0;
+    }
+    if (answer->type != WIRE_RESP_CLUSTER_CHANGE)
+        return -NETLOCK_EPROTOCOL;
+    *out->result = answer->cluster_change.result == 0
+                       ? NETLOCK_CHANGE_UNKNOWN
+                       : (enum netlock_change_result)answer->cluster_change.result;
+    return 0;
+}
+
+int netlock_change_cluster(const char *address,
+                           const struct netlock_credentials *credentials,
+                           uint32_t timeout_ms,
+                           const struct netlock_cluster_change *change,
+                           enum netlock_change_result *ret_result,
+                           char *ret_text)
+{
+    struct change_answer answer = {.result = ret_result, .text = ret_text};
+    struct wire_request question = {
+        .type = WIRE_REQ_CLUSTER_CHANGE,
+        .cluster_change = {.change = (enum wire_change)change->change,
+                           .node_id = change->node_id,
+                           .force = change->force},
+    };
+    if (change->change == NETLOCK_CHANGE_ADD &&
+        (change->peer_address == NULL || change->client_address == NULL))
+        return -EINVAL;
+    if (change->change == NETLOCK_CHANGE_ADD) {
+        question.cluster_change.peer_address = str(change->peer_address);
+        question.cluster_change.client_address = str(change->client_address);
+    }
+    ret_text[0] = '\0';
+    return ask(address, credentials, timeout_ms, &question, take_change, &answer);
 }

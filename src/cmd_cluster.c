@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "cli_survey.h"
 #include "cli_text.h"
 
 const char cmd_cluster_help[] =
@@ -21,6 +22,8 @@ const char cmd_cluster_help[] =
     "\n"
     "NODE        its number; '-': not reached, and not named by a member\n"
     "ROLE        'leader' serves; 'elected' is about to; or follower, candidate\n"
+    "VOTE        whether it has a vote, as the leader says: 'no' on one that was added\n"
+    "            and not promoted\n"
     "COMMIT, APPLIED, LAG\n"
     "            places in the log; LAG is what a node has yet to apply of what any "
     "node\n"
@@ -36,21 +39,7 @@ const char cmd_cluster_help[] =
     "  netlock cluster status --verify\n"
     "  netlock cluster status --json | jq '[.nodes[].lag_entries] | max'\n";
 
-enum { NODES_MAX = 64, ADDRESS_BYTES = 300, ASK_MS = 2000, POLL_MS = 50 };
-
-struct node {
-    char address[ADDRESS_BYTES];
-    uint64_t node_id; /* as a member's entry says; 0: only an address of --servers */
-    int rv;           /* of asking; 0: status is there */
-    struct netlock_node_status status;
-};
-
-struct survey {
-    const struct cli *cli;
-    struct node nodes[NODES_MAX];
-    size_t count;
-    uint64_t commit_max;
-};
+enum { POLL_MS = 50 };
 
 enum verdict { VERDICT_EQUAL, VERDICT_DIFFERENT, VERDICT_UNKNOWN, VERDICT_NO_LEADER };
 struct verification {
@@ -59,147 +48,32 @@ struct verification {
     size_t compared;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- asking ---- */
-
-static uint32_t ask_ms(const struct survey *survey)
-{
-    return survey->cli->timeout_ms < ASK_MS ? survey->cli->timeout_ms : ASK_MS;
-}
-
-static void ask(const struct survey *survey, struct node *node)
-{
-    if (node->rv == 0) {
-        netlock_node_status_release(&node->status);
-    }
-    node->rv = netlock_node_status(node->address, &survey->cli->credentials,
-                                   ask_ms(survey), false, &node->status);
-    if (node->rv == 0) {
-        node->node_id = node->status.node_id;
-    }
-}
-
-static struct node *
-find_node(struct survey *survey, const char *address, uint64_t node_id)
-{
-    for (struct node *node = survey->nodes; node < survey->nodes + survey->count;
-         node++) {
-        if (strcmp(node->address, address) == 0 ||
-            (node_id != 0 && node->node_id == node_id)) {
-            return node;
-        }
-    }
-    return NULL;
-}
-
-/* One node may go by several addresses (a name, a number, another port behind a balancer): whoever
- * answers with a number that we have is not listed twice. */
-static void
-add_node(struct survey *survey, const char *address, size_t bytes, uint64_t node_id)
-{
-    struct node *node = &survey->nodes[survey->count], *known;
-
-    if (bytes == 0 || bytes >= sizeof node->address || survey->count == NODES_MAX) {
-        return;
-    }
-    *node = (struct node){.rv = -NETLOCK_EUNREACHABLE};
-    memcpy(node->address, address, bytes);
-    known = find_node(survey, node->address, node_id);
-    if (known != NULL) {
-        known->node_id = known->node_id == 0 ? node_id : known->node_id;
-        return;
-    }
-    ask(survey, node);
-    if (node->rv != 0) {
-        node->node_id = node_id;
-    } else if (find_node(survey, "", node->node_id) != NULL) {
-        netlock_node_status_release(&node->status);
-        return;
-    } else if (node->status.commit_index > survey->commit_max) {
-        survey->commit_max = node->status.commit_index;
-    }
-    survey->count++;
-}
-
-static void ask_everybody(struct survey *survey)
-{
-    const char *list = survey->cli->servers;
-
-    if (list == NULL) {
-        list = getenv("NETLOCK_SERVERS");
-    }
-    if (list == NULL || *list == '\0') {
-        list = "127.0.0.1:7670";
-    }
-    while (*list != '\0') {
-        size_t bytes = strcspn(list, ", ");
-
-        add_node(survey, list, bytes, 0);
-        list += bytes;
-        list += strspn(list, ", ");
-    }
-    /* The list grows while we walk it, by members that only the new ones know. */
-    for (size_t i = 0; i < survey->count; i++) {
-        for (size_t m = 0;
-             survey->nodes[i].rv == 0 && m < survey->nodes[i].status.members_count; m++) {
-            const struct netlock_member *member = &survey->nodes[i].status.members[m];
-
-            if (member->client_address != NULL) {
-                add_node(survey, member->client_address, strlen(member->client_address),
-                         member->node_id);
-            }
-        }
-    }
-}
-
-/* Two may say that they serve, for the moment until the old one notices: the higher term is right. */
-static struct node *find_leader(struct survey *survey)
-{
-    struct node *leader = NULL;
-
-    for (struct node *node = survey->nodes; node < survey->nodes + survey->count;
-         node++) {
-        if (node->rv == 0 && node->status.role == NETLOCK_SERVING &&
-            (leader == NULL || node->status.term > leader->status.term)) {
-            leader = node;
-        }
-    }
-    return leader;
-}
-
 /* ---- verifying ---- */
 
 /* Ask @node until it has hashed its state at @index, or later, or the time is up. */
 static bool
-reach(const struct survey *survey, struct node *node, uint64_t index, uint64_t until_ms)
+reach(const struct cli_survey *survey, struct cli_node *node, uint64_t index, uint64_t until_ms)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 
     for (;;) {
-        ask(survey, node);
+        cli_survey_ask(survey, node);
         if (node->rv != 0 || node->status.checkpoint_index >= index) {
             return node->rv == 0;
         }
-        if (now_ms() >= until_ms) {
+        if (cli_now_ms() >= until_ms) {
             return false;
         }
         nanosleep(&pause, NULL);
     }
 }
 
-static struct verification verify(struct survey *survey)
+static struct verification verify(struct cli_survey *survey)
 {
-    const uint64_t until_ms = now_ms() + survey->cli->timeout_ms;
+    const uint64_t until_ms = cli_now_ms() + survey->cli->timeout_ms;
     struct verification result = {.verdict = VERDICT_NO_LEADER};
     struct netlock_node_status taken;
-    struct node *leader = find_leader(survey);
+    struct cli_node *leader = cli_survey_leader(survey);
 
     if (leader == NULL ||
         netlock_node_status(leader->address, &survey->cli->credentials,
@@ -211,7 +85,7 @@ static struct verification verify(struct survey *survey)
     result.hash = taken.checkpoint_hash;
     netlock_node_status_release(&taken);
     for (size_t i = 0; i < survey->count; i++) {
-        struct node *node = &survey->nodes[i];
+        struct cli_node *node = &survey->nodes[i];
 
         if (node->rv != 0) {
             continue; /* shown as unreachable, and not counted */
@@ -263,16 +137,27 @@ static const char *verdict_word(enum verdict verdict)
     return "UNKNOWN";
 }
 
-static uint64_t lag_of(const struct survey *survey, const struct node *node)
+static uint64_t lag_of(const struct cli_survey *survey, const struct cli_node *node)
 {
     return survey->commit_max > node->status.applied_index
                ? survey->commit_max - node->status.applied_index
                : 0;
 }
 
+/* As the leader says. */
+static const char *vote_word(struct cli_survey *survey, const struct cli_node *node)
+{
+    const struct netlock_member *member = cli_survey_member(survey, node->node_id);
+
+    if (member == NULL) {
+        return cli_survey_leader(survey) == NULL ? "-" : "no member";
+    }
+    return member->voter ? "yes" : "no";
+}
+
 static void add_row(struct text_table *table,
-                    const struct survey *survey,
-                    const struct node *node,
+                    struct cli_survey *survey,
+                    const struct cli_node *node,
                     bool verified)
 {
     const struct netlock_node_status *status = &node->status;
@@ -284,14 +169,14 @@ static void add_row(struct text_table *table,
         text_table_addf(table, "%" PRIu64, node->node_id);
     }
     text_table_add(table, node->address);
+    text_table_add(table, node->rv != 0 ? "unreachable" : role_word(status->role));
+    text_table_add(table, vote_word(survey, node));
     if (node->rv != 0) {
-        text_table_add(table, "unreachable");
         for (int i = 0; i < 7; i++) {
             text_table_add(table, "-");
         }
         return;
     }
-    text_table_add(table, role_word(status->role));
     text_table_addf(table, "%" PRIu64, status->term);
     text_table_addf(table, "%" PRIu64, status->commit_index);
     text_table_addf(table, "%" PRIu64, status->applied_index);
@@ -306,13 +191,13 @@ static void add_row(struct text_table *table,
     }
 }
 
-static void print_table(struct survey *survey, const struct verification *verification)
+static void print_table(struct cli_survey *survey, const struct verification *verification)
 {
-    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "TERM",
+    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "VOTE", "TERM",
                                           "COMMIT", "APPLIED",   "LAG",  "CONNECTIONS",
                                           "UPTIME", "CHECKPOINT"};
     struct text_table table = {.columns = sizeof heading / sizeof *heading};
-    const struct node *leader = find_leader(survey);
+    const struct cli_node *leader = cli_survey_leader(survey);
 
     for (size_t i = 0; i < table.columns; i++) {
         text_table_add(&table, heading[i]);
@@ -344,7 +229,7 @@ static void print_table(struct survey *survey, const struct verification *verifi
 }
 
 static void
-add_object(struct json *json, const struct survey *survey, const struct node *node)
+add_object(struct json *json, struct cli_survey *survey, const struct cli_node *node)
 {
     const struct netlock_node_status *status = &node->status;
     char hash[17];
@@ -353,6 +238,12 @@ add_object(struct json *json, const struct survey *survey, const struct node *no
     json_number(json, "node_id", node->node_id);
     json_string(json, "address", node->address);
     json_bool(json, "reachable", node->rv == 0);
+    if (cli_survey_leader(survey) != NULL) {
+        const struct netlock_member *member = cli_survey_member(survey, node->node_id);
+
+        json_bool(json, "member", member != NULL);
+        json_bool(json, "voter", member != NULL && member->voter);
+    }
     if (node->rv == 0) {
         snprintf(hash, sizeof hash, "%016" PRIx64, status->checkpoint_hash);
         json_string(json, "role", role_word(status->role));
@@ -380,9 +271,9 @@ add_object(struct json *json, const struct survey *survey, const struct node *no
     json_close(json);
 }
 
-static void print_json(struct survey *survey, const struct verification *verification)
+static void print_json(struct cli_survey *survey, const struct verification *verification)
 {
-    const struct node *leader = find_leader(survey);
+    const struct cli_node *leader = cli_survey_leader(survey);
     struct json json = {.out = stdout};
 
     json_open_object(&json, NULL);
@@ -406,12 +297,12 @@ static void print_json(struct survey *survey, const struct verification *verific
     json_close(&json);
 }
 
-static int exit_status(struct survey *survey, const struct verification *verification)
+static int exit_status(struct cli_survey *survey, const struct verification *verification)
 {
     if (verification != NULL && verification->verdict == VERDICT_DIFFERENT) {
         return CLI_CONFLICT;
     }
-    if (find_leader(survey) == NULL) {
+    if (cli_survey_leader(survey) == NULL) {
         return CLI_UNAVAILABLE;
     }
     return verification == NULL || verification->verdict == VERDICT_EQUAL
@@ -424,7 +315,7 @@ int cmd_cluster_status(struct cli *cli, int argc, char **argv)
     static const struct option longs[] = {{"verify", no_argument, NULL, CLI_OPTION_OWN},
                                           CLI_LONG};
     struct verification verification, *verified = NULL;
-    struct survey survey = {.cli = cli};
+    struct cli_survey survey = {.cli = cli};
     int status;
 
     while (cli_getopt(cli, argc, argv, CLI_SHORT, longs) != -1) {
@@ -433,16 +324,12 @@ int cmd_cluster_status(struct cli *cli, int argc, char **argv)
     if (optind != argc) {
         cli_usage(cli, "unexpected '%s'", argv[optind]);
     }
-    ask_everybody(&survey);
+    cli_survey_take(&survey);
     if (verified != NULL) {
         verification = verify(&survey);
     }
     (cli->json ? print_json : print_table)(&survey, verified);
     status = exit_status(&survey, verified);
-    for (size_t i = 0; i < survey.count; i++) {
-        if (survey.nodes[i].rv == 0) {
-            netlock_node_status_release(&survey.nodes[i].status);
-        }
-    }
+    cli_survey_release(&survey);
     return status;
 }

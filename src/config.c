@@ -298,7 +298,10 @@ static int finish(struct config *config, const char *file, char *ret_error)
     struct peer_address parsed;
     int rv = 0;
 
-    if (config->members_count == 0) {
+    if (config->members_count == 0 && config->join &&
+        (config->node_id == 0 || config->cluster[0] == '\0')) {
+        rv = config_fail(&source, "join: say which cluster, and the node-id to be added under");
+    } else if (config->members_count == 0) {
         become_only_member(config);
     } else {
         rv = join_members(config, &source);

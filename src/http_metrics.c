@@ -131,6 +131,7 @@ static const char *const request_names[METRICS_REQUESTS] = {
     [WIRE_REQ_CLUSTER_STATUS] = "cluster_status",
     [WIRE_REQ_BACKUP] = "backup",
     [WIRE_REQ_CLIENT_KILL] = "client_kill",
+    [WIRE_REQ_CLUSTER_CHANGE] = "cluster_change",
 };
 
 static const char *const denial_names[METRICS_DENIALS] = {

@@ -172,6 +172,7 @@ int request_to_command(const struct wire_request *request,
     case WIRE_REQ_CLUSTER_STATUS:
     case WIRE_REQ_BACKUP:
     case WIRE_REQ_CLIENT_KILL:
+    case WIRE_REQ_CLUSTER_CHANGE:
         break;
     }
     *ret_refusal = (struct request_refusal){.error = WIRE_ERROR_UNKNOWN_TYPE,

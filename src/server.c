@@ -132,7 +132,7 @@ static void drop_clients(struct server *server)
 }
 
 /* Who said Hello before, and stayed, looks for a leader. */
-static void tell_waiting(struct server *server)
+void server_tell_hello(struct server *server)
 {
     struct session *session;
     struct session *next;
@@ -162,7 +162,7 @@ static void on_role(void *arg, enum replica_role role, uint64_t term)
         drop_clients(server);
     }
     if (!served && server->serving) {
-        tell_waiting(server);
+        server_tell_hello(server);
     }
 }
 
@@ -243,6 +243,11 @@ static struct replica_config replica_config_of(const struct server *server)
     };
 }
 
+static const char *on_client_address(void *arg, uint64_t node_id)
+{
+    return node_info_told_address(arg, node_id);
+}
+
 static int open_node(struct server *server, char *ret_error)
 {
     const struct config *config = server->config;
@@ -264,6 +269,9 @@ static int open_node(struct server *server, char *ret_error)
         .peer_listen = config->peer_listen,
         .members = members,
         .members_count = config->members_count,
+        .joins = config->join,
+        .client_address = on_client_address,
+        .client_address_arg = server,
         .timing = config_timing(config).raft,
         .snapshot_threshold = (uint32_t)config->snapshot_threshold,
         .snapshot_trailing = (uint32_t)config->snapshot_trailing,

@@ -29,6 +29,14 @@ struct server_backup {
     uint64_t asked_ms;
 };
 
+/* The change of members or of the leader that is under way: see session_change.c. */
+struct server_change {
+    struct session *session; /* who asked; NULL: it is gone */
+    struct answer_to to;
+    enum wire_change verb;
+    uint64_t node_id;
+};
+
 /* Certificates as they are read: of the client port, and of both directions between nodes, which are here
  * only until there is a node. */
 struct secure_contexts {
@@ -68,6 +76,7 @@ struct server {
     bool detaches_blocked; /* no room for them; the next turn tries again */
     struct page page;
     struct server_backup backup;
+    struct server_change change;
     struct metrics metrics;
     struct wire_arena arena; /* of the request that is being looked at */
     struct answer_scratch scratch;
@@ -132,6 +141,13 @@ void delivery_on_event(struct server *server,
                        const struct fsm_event *event,
                        const struct replica_position *at);
 
+/* server.c: tell those that said Hello who the members are, and who leads. */
+void server_tell_hello(struct server *server);
+
+/* node_info.c: where clients reach a member as far as this node was told otherwise than by the log; NULL:
+ * it was not. */
+const char *node_info_told_address(const struct server *server, uint64_t node_id);
+
 /* node_info.c: what this node says of itself and the cluster. Strings and members of the
  * response live in @info. */
 struct node_info {
@@ -145,7 +161,7 @@ void node_info_put_hello(const struct server *server,
                          uint64_t session_grace_ms,
                          struct wire_response *ret);
 void node_info_put_status(const struct server *server,
-                          const struct node_info *info,
+                          struct node_info *info,
                           struct wire_response *ret);
 
 #endif

@@ -81,6 +81,13 @@ static const struct {
     {golden_request_backup,
      {.type = WIRE_REQ_BACKUP, .backup = {.backup = UINT64_MAX, .offset = 262144}}},
     {golden_request_client_kill, {.type = WIRE_REQ_CLIENT_KILL, .client = {"c", 1}}},
+    {golden_request_cluster_change,
+     {.type = WIRE_REQ_CLUSTER_CHANGE,
+      .cluster_change = {.change = WIRE_CHANGE_ADD,
+                         .node_id = 4,
+                         .peer_address = {"d:2", 3},
+                         .client_address = {"d:1", 3},
+                         .force = true}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

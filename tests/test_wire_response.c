@@ -119,7 +119,7 @@ static const struct wire_member members[] = {
      .client_address = STR("a:1"),
      .peer_address = STR("a:2"),
      .voter = true},
-    {.node_id = 2, .client_address = STR("b:1"), .peer_address = STR("b:2")},
+    {.node_id = 2, .client_address = STR("b:1"), .peer_address = STR("b:2"), .match_index = 9, .connected = true},
 };
 static const struct wire_lock_summary locks[] = {
     {.lock = STR("n"),
@@ -335,6 +335,11 @@ static const struct {
       .client = STR("c"),
       POSITION,
       .client_kill = {.found = true}}},
+    {golden_response_cluster_change,
+     NULL,
+     {.type = WIRE_RESP_CLUSTER_CHANGE,
+      .key = STR("k"),
+      .cluster_change = {.result = WIRE_CHANGE_REFUSED, .text = STR("no")}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 
