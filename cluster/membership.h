@@ -59,7 +59,7 @@ enum membership_outcome {
     MEMBERSHIP_DONE,
     MEMBERSHIP_REFUSED, /* no effect; `text` says why */
     MEMBERSHIP_UNKNOWN, /* leadership was lost meanwhile: it may or may not take effect */
-    MEMBERSHIP_MOVED,   /* no effect, leadership was handed over for it: ask the new leader */
+    MEMBERSHIP_MOVED,   /* leadership was handed over for it: ask the new leader */
 };
 
 struct membership {

@@ -38,10 +38,8 @@ static void on_handed_over(void *arg)
         finish(change, MEMBERSHIP_REFUSED,
                "leadership could not be handed over: no voter asked for is connected and has "
                "all entries");
-    } else if (change->removed != 0) {
-        finish(change, MEMBERSHIP_MOVED, "leadership was handed over; ask the new leader");
     } else {
-        finish(change, MEMBERSHIP_DONE, "");
+        finish(change, MEMBERSHIP_MOVED, "leadership was handed over; ask the new leader");
     }
 }
 
@@ -62,7 +60,6 @@ static void transfer(struct node_change *change, uint64_t node_id)
     } else if (!is_voter(change->raft, node_id)) {
         finish(change, MEMBERSHIP_REFUSED, "only a member with a vote can lead");
     } else {
-        change->removed = 0;
         handover_start(change->handover, node_id, HANDOVER_MS, on_handed_over, change);
     }
 }
@@ -83,7 +80,6 @@ static void leave(struct node_change *change)
         finish(change, MEMBERSHIP_REFUSED, "it is the last voter");
         return;
     }
-    change->removed = change->raft->id;
     handover_start(change->handover, 0, HANDOVER_MS, on_handed_over, change);
 }
 
@@ -146,9 +142,20 @@ static void step_membership(struct node_change *change)
     }
 }
 
+/* Whoever loses leadership closes its clients in the same turn: they are told before. libraft's transfer is over
+ * only when the successor is known. */
+static void look_at_handover(struct node_change *change)
+{
+    if (change->running && change->handover->wanted &&
+        raft_state(change->raft) != RAFT_LEADER) {
+        on_handed_over(change);
+    }
+}
+
 void node_change_step(struct node_change *change)
 {
     step_membership(change);
+    look_at_handover(change);
     if (change->running && change->outcome != MEMBERSHIP_IDLE) {
         tell(change);
     }

@@ -1,7 +1,8 @@
 /* node_change.h - what an operator asks of the leader: a change of members, or leadership for another node.
  *
- * One at a time. A leader that is to be removed hands leadership over first, and says so (MEMBERSHIP_MOVED):
- * its successor removes it. */
+ * One at a time. A leader that is to be removed hands leadership over first; its successor removes it. When
+ * leadership has gone, for that or because it was asked for, the answer is MEMBERSHIP_MOVED: who has it is for the
+ * next one to say. */
 #ifndef NETLOCK_NODE_CHANGE_H
 #define NETLOCK_NODE_CHANGE_H
 
@@ -18,7 +19,6 @@ struct node_change {
     struct handover *handover;
     struct membership membership;
     bool running;
-    uint64_t removed; /* this node, if leadership is handed over because of that */
     /* Over, and not told yet. */
     enum membership_outcome outcome;
     const char *text;

@@ -117,7 +117,7 @@ static bool try_once(struct order *order, struct cli_survey *survey, int *ret_st
     }
     int rv = netlock_change_cluster(leader->address, &order->cli->credentials, CHANGE_MS,
                                     &order->change, &result, text);
-    if (rv == -NETLOCK_EDENIED || rv == -NETLOCK_EPROTOCOL || rv == -ENOMEM) {
+    if (rv == -NETLOCK_EDENIED || rv == -ENOMEM) {
         *ret_status = cli_fail(order->cli, NULL, NULL, rv);
         return true;
     }
@@ -226,11 +226,6 @@ static int promote(struct order *order)
 
 /* ---- the commands ---- */
 
-static const struct option longs[] = {{"non-voter", no_argument, NULL, OPTION_NON_VOTER},
-                                      {"force", no_argument, NULL, OPTION_FORCE},
-                                      {"wait", required_argument, NULL, 'w'},
-                                      CLI_LONG};
-
 static int done(const struct order *order, int status)
 {
     if (status == CLI_OK && order->cli->json) {
@@ -275,9 +270,20 @@ static struct order parse(struct cli *cli,
     return order;
 }
 
+static const struct option add_longs[] = {
+    {"non-voter", no_argument, NULL, OPTION_NON_VOTER},
+    {"wait", required_argument, NULL, 'w'},
+    CLI_LONG};
+static const struct option promote_longs[] = {{"force", no_argument, NULL, OPTION_FORCE},
+                                              {"wait", required_argument, NULL, 'w'},
+                                              CLI_LONG};
+static const struct option remove_longs[] = {{"force", no_argument, NULL, OPTION_FORCE},
+                                             CLI_LONG};
+static const struct option transfer_longs[] = {CLI_LONG};
+
 int cmd_cluster_add(struct cli *cli, int argc, char **argv)
 {
-    struct order order = parse(cli, argc, argv, NETLOCK_CHANGE_ADD, CLI_SHORT "w:", longs, 3);
+    struct order order = parse(cli, argc, argv, NETLOCK_CHANGE_ADD, CLI_SHORT "w:", add_longs, 3);
 
     order.change.peer_address = argv[optind + 1];
     order.change.client_address = argv[optind + 2];
@@ -291,14 +297,10 @@ int cmd_cluster_add(struct cli *cli, int argc, char **argv)
 
 int cmd_cluster_promote(struct cli *cli, int argc, char **argv)
 {
-    struct order order = parse(cli, argc, argv, NETLOCK_CHANGE_PROMOTE, CLI_SHORT "w:", longs + 1, 1);
+    struct order order = parse(cli, argc, argv, NETLOCK_CHANGE_PROMOTE, CLI_SHORT "w:", promote_longs, 1);
 
     return done(&order, promote(&order));
 }
-
-static const struct option remove_longs[] = {{"force", no_argument, NULL, OPTION_FORCE},
-                                             CLI_LONG};
-static const struct option transfer_longs[] = {CLI_LONG};
 
 int cmd_cluster_remove(struct cli *cli, int argc, char **argv)
 {

@@ -386,7 +386,7 @@ enum netlock_change_result {
     NETLOCK_CHANGE_DONE = 1,
     NETLOCK_CHANGE_REFUSED, /* no effect */
     NETLOCK_CHANGE_UNKNOWN, /* leadership was lost: it may or may not take effect */
-    NETLOCK_CHANGE_MOVED,   /* no effect: another node leads now, and is to be asked */
+    NETLOCK_CHANGE_MOVED,   /* another node leads now, and is to be asked the same */
 };
 /* Operators: ask the leader at @address to change who is a member, or who leads, and wait until it is over.
  * Credentials as above. Returns 0 and @ret_result, with a line for people in @ret_text (NETLOCK_ERROR_BYTES; empty
