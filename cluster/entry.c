@@ -64,8 +64,7 @@ int entry_writer_add(struct entry_writer *writer,
     return 0;
 }
 
-static size_t
-pack_fields(uint8_t *at, uint32_t format, const struct entry_header *header)
+static size_t pack_fields(uint8_t *at, uint32_t format, const struct entry_header *header)
 {
     Netlock__Log__Entry message = NETLOCK__LOG__ENTRY__INIT;
 

@@ -18,7 +18,7 @@ struct handover {
     uv_timer_t deadline; /* the owner closes it */
     bool wanted;
     uint64_t target; /* 0: any */
-    bool running; /* libraft is at it */
+    bool running;    /* libraft is at it */
     struct raft_transfer request;
     void (*on_done)(void *arg);
     void *arg;

@@ -225,9 +225,9 @@ static void put_client(FILE *out, const struct fsm_record *record)
 void log_dump_record(FILE *out, const struct fsm_record *record)
 {
     static const char *const names[] = {
-        [FSM_REC_ROOT] = "root", [FSM_REC_CLIENT] = "client",
-        [FSM_REC_LOCK] = "lock", [FSM_REC_HOLD] = "hold",
-        [FSM_REC_WAIT] = "wait", [FSM_REC_EXPIRED] = "expired",
+        [FSM_REC_ROOT] = "root",    [FSM_REC_CLIENT] = "client",
+        [FSM_REC_LOCK] = "lock",    [FSM_REC_HOLD] = "hold",
+        [FSM_REC_WAIT] = "wait",    [FSM_REC_EXPIRED] = "expired",
         [FSM_REC_MEMBER] = "member"};
 
     fprintf(out, "{\"record\":\"%s\"", names[record->type]);

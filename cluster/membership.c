@@ -82,20 +82,23 @@ static const char *check_quorum(struct membership *membership,
 
     for (unsigned i = 0; i < configuration->n; i++) {
         const struct raft_server *server = &configuration->servers[i];
-        bool votes = server->id == change->node_id ? promoted : server->role == RAFT_VOTER;
+        bool votes =
+            server->id == change->node_id ? promoted : server->role == RAFT_VOTER;
 
         voters += votes;
-        connected += votes && (server->id == membership->raft->id ||
-                               membership->host.connected(membership->host.arg, server->id));
+        connected +=
+            votes && (server->id == membership->raft->id ||
+                      membership->host.connected(membership->host.arg, server->id));
     }
     if (voters == 0) {
         return refuse(membership, "it is the last voter");
     }
     if (connected <= voters / 2 && !change->force) {
-        return refuse(membership,
-                      "the cluster would lose its quorum: of the %u voters that it then has, "
-                      "%u are connected",
-                      voters, connected);
+        return refuse(
+            membership,
+            "the cluster would lose its quorum: of the %u voters that it then has, "
+            "%u are connected",
+            voters, connected);
     }
     return NULL;
 }
@@ -166,7 +169,8 @@ static const char *check_promote(struct membership *membership,
         return NULL;
     }
     if (!membership->host.connected(membership->host.arg, change->node_id)) {
-        return refuse(membership, "node %" PRIu64 " is not connected: does it run, with join = yes?",
+        return refuse(membership,
+                      "node %" PRIu64 " is not connected: does it run, with join = yes?",
                       change->node_id);
     }
     (void)raft_match_index(membership->raft, change->node_id, &match);
@@ -213,9 +217,10 @@ static struct fsm_str address_wanted(const struct membership *membership,
                                      uint64_t node_id)
 {
     const struct membership_change *change = &membership->change;
-    const char *told = change->verb == MEMBERSHIP_ADD && node_id == change->node_id
-                           ? change->client_address
-                           : membership->host.client_address(membership->host.arg, node_id);
+    const char *told =
+        change->verb == MEMBERSHIP_ADD && node_id == change->node_id
+            ? change->client_address
+            : membership->host.client_address(membership->host.arg, node_id);
 
     if (told != NULL) {
         return (struct fsm_str){.data = told, .len = strlen(told)};
@@ -224,7 +229,8 @@ static struct fsm_str address_wanted(const struct membership *membership,
 }
 
 /* Propose it unless it is so, or was. Returns whether it is so. */
-static bool record(struct membership *membership, uint64_t node_id, struct fsm_str address)
+static bool
+record(struct membership *membership, uint64_t node_id, struct fsm_str address)
 {
     const struct fsm *table = replica_table(membership->replica);
     struct fsm_str known = fsm_member_address(table, node_id);
@@ -292,19 +298,17 @@ submitted(struct membership *membership, int rv, enum membership_stage next)
     return end(membership, MEMBERSHIP_REFUSED);
 }
 
-static enum membership_outcome assign(struct membership *membership,
-                                      int role,
-                                      enum membership_stage next)
+static enum membership_outcome
+assign(struct membership *membership, int role, enum membership_stage next)
 {
     uint64_t node_id = membership->change.node_id;
 
     if (role_of(membership, node_id) == role) {
         return end(membership, MEMBERSHIP_DONE);
     }
-    return submitted(membership,
-                     raft_assign(membership->raft, &membership->request, node_id, role,
-                                 NULL),
-                     next);
+    return submitted(
+        membership,
+        raft_assign(membership->raft, &membership->request, node_id, role, NULL), next);
 }
 
 static enum membership_outcome submit(struct membership *membership)
@@ -325,10 +329,10 @@ static enum membership_outcome submit(struct membership *membership)
     case MEMBERSHIP_TRANSFER:
         break;
     case MEMBERSHIP_REMOVE:
-        return submitted(membership,
-                         raft_remove(membership->raft, &membership->request,
-                                     change->node_id, NULL),
-                         MEMBERSHIP_REMOVING);
+        return submitted(
+            membership,
+            raft_remove(membership->raft, &membership->request, change->node_id, NULL),
+            MEMBERSHIP_REMOVING);
     }
     return end(membership, MEMBERSHIP_DONE);
 }
@@ -341,7 +345,8 @@ static enum membership_outcome finish_promotion(struct membership *membership)
     if (role_of(membership, membership->change.node_id) == RAFT_VOTER) {
         return end(membership, MEMBERSHIP_DONE);
     }
-    refuse(membership, "node %" PRIu64 " did not catch up in time", membership->change.node_id);
+    refuse(membership, "node %" PRIu64 " did not catch up in time",
+           membership->change.node_id);
     return end(membership, MEMBERSHIP_REFUSED);
 }
 
@@ -386,8 +391,7 @@ void membership_init(struct membership *membership,
                      struct replica *replica,
                      const struct membership_host *host)
 {
-    *membership =
-        (struct membership){.raft = raft, .replica = replica, .host = *host};
+    *membership = (struct membership){.raft = raft, .replica = replica, .host = *host};
 }
 
 const char *membership_begin(struct membership *membership,

@@ -5,12 +5,11 @@
 
 enum { HANDOVER_MS = 10000 };
 
-static const char lost_text[] =
-    "leadership was lost meanwhile: it may or may not have been done; look at 'cluster status'";
+static const char lost_text[] = "leadership was lost meanwhile: it may or may not have "
+                                "been done; look at 'cluster status'";
 
-static void finish(struct node_change *change,
-                   enum membership_outcome outcome,
-                   const char *text)
+static void
+finish(struct node_change *change, enum membership_outcome outcome, const char *text)
 {
     change->outcome = outcome;
     change->text = text;
@@ -36,10 +35,12 @@ static void on_handed_over(void *arg)
     }
     if (raft_state(change->raft) == RAFT_LEADER) {
         finish(change, MEMBERSHIP_REFUSED,
-               "leadership could not be handed over: no voter asked for is connected and has "
+               "leadership could not be handed over: no voter asked for is connected and "
+               "has "
                "all entries");
     } else {
-        finish(change, MEMBERSHIP_MOVED, "leadership was handed over; ask the new leader");
+        finish(change, MEMBERSHIP_MOVED,
+               "leadership was handed over; ask the new leader");
     }
 }
 

@@ -18,6 +18,7 @@
 #include "memory.h"
 #include "node_config.h"
 #include "raft_guard.h"
+#include "removal.h"
 #include "transport.h"
 
 static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
@@ -45,10 +46,7 @@ struct raft_node {
     struct handover handover;
     struct node_change change;
     struct failover failover;
-    /* Who said that this node is no member. */
-    uint64_t refused_by[RAFT_NODE_MEMBERS_MAX];
-    unsigned refused_by_count;
-    bool said_removed;
+    struct removal removal;
 
     /* The replica is flushed before and after I/O, and when it has something due. */
     uv_prepare_t before_io;
@@ -148,7 +146,8 @@ static void node_turn(struct raft_node *node)
     }
     /* Before the replica submits its next entry: now a follower may have everything. */
     step_handover(node);
-    node_change_step(&node->change); /* the outcome of a handover is told before its effect */
+    node_change_step(
+        &node->change); /* the outcome of a handover is told before its effect */
 
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
@@ -231,49 +230,16 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
     return raft->configuration.n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
 }
 
-/* A node that was removed is not sent what removed it. Its peers refuse its connections. */
-static bool is_removed(const struct raft_node *node)
-{
-    const struct raft_configuration *configuration = &node->raft.configuration;
-    const char *address;
-    unsigned others = 0, refused = 0;
-
-    if (configuration->n == 0) {
-        return false;
-    }
-    if (!find_member(configuration, node->config.node_id, &address)) {
-        return true;
-    }
-    for (unsigned i = 0; i < configuration->n; i++) {
-        const struct raft_server *server = &configuration->servers[i];
-        if (server->id == node->config.node_id || server->role != RAFT_VOTER) {
-            continue;
-        }
-        others++;
-        for (unsigned j = 0; j < node->refused_by_count; j++) {
-            refused += node->refused_by[j] == server->id &&
-                       !transport_connected(&node->transport, server->id);
-        }
-    }
-    return refused > others / 2;
-}
-
 static void on_called_stranger(void *arg, uint64_t node_id)
 {
     struct raft_node *node = arg;
-    unsigned i = 0;
 
-    while (i < node->refused_by_count && node->refused_by[i] != node_id) {
-        i++;
-    }
-    if (i == node->refused_by_count && i < RAFT_NODE_MEMBERS_MAX) {
-        node->refused_by[node->refused_by_count++] = node_id;
-    }
-    if (is_removed(node) && !node->said_removed) {
-        node->said_removed = true;
+    if (removal_refused(&node->removal, node_id)) {
         node_log(node, LOG_WARNING,
-                 "node %" PRIu64 " is no member of the cluster any more: stop it; its data "
-                 "directory is of no use, and to come back it needs a new one and a new node id",
+                 "node %" PRIu64
+                 " is no member of the cluster any more: stop it; its data "
+                 "directory is of no use, and to come back it needs a new one and a new "
+                 "node id",
                  node->config.node_id);
     }
 }
@@ -354,8 +320,9 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
     /* A file that was cut off is not told from one that cannot be read. */
     return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
                   datadir_raft_path(node->dir), raft_strerror(rv), detail,
-                  rv == RAFT_IOERR ? "; netlockd check-data says what is damaged, and the way out"
-                                   : "");
+                  rv == RAFT_IOERR
+                      ? "; netlockd check-data says what is damaged, and the way out"
+                      : "");
 }
 
 static int init_raft(struct raft_node *node, char *ret_error)
@@ -419,6 +386,7 @@ static void init_handles(struct raft_node *node)
     node->after_io.data = node;
     node->due.data = node;
     handover_init(&node->handover, node->loop, &node->raft, &node->transport);
+    node->removal = (struct removal){.raft = &node->raft, .transport = &node->transport};
     node_change_init(&node->change, &node->raft, node->replica, &node->handover,
                      &(struct membership_host){.arg = node,
                                                .members_max = RAFT_NODE_MEMBERS_MAX,
@@ -722,7 +690,7 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
     ret->term = raft_current_term(raft);
     ret->leader_id = leader_id;
     ret->leader = raft_state(raft) == RAFT_LEADER;
-    ret->removed = leader_id == 0 && is_removed(node);
+    ret->removed = leader_id == 0 && removal_is(&node->removal);
     ret->candidate = raft_state(raft) == RAFT_CANDIDATE;
     ret->commit_index = raft_commit_index(raft);
     ret->applied_index = raft_last_applied(raft);

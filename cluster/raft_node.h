@@ -51,7 +51,8 @@ struct raft_node_config {
     const struct raft_node_member
         *members; /* the initial cluster; used when the directory is new */
     size_t members_count;
-    bool joins; /* a new directory begins no cluster: the node waits until a leader adds it */
+    bool
+        joins; /* a new directory begins no cluster: the node waits until a leader adds it */
     /* Where clients reach a member, as far as this node was told; NULL: it was not. */
     const char *(*client_address)(void *arg, uint64_t node_id);
     void *client_address_arg;
@@ -60,7 +61,7 @@ struct raft_node_config {
     uint32_t snapshot_trailing;  /* entries kept behind a snapshot; 0: 8192. Must outlast
                                     sending one */
     bool fast_failover; /* follow a leader whose process died at once: failover.h */
-    bool trace;                  /* log what libraft says about itself, as debug lines */
+    bool trace;         /* log what libraft says about itself, as debug lines */
     struct replica_config replica;
     void (*log)(void *arg,
                 int level,

@@ -167,7 +167,8 @@ static void link_deliver(struct transport_link *link)
         return;
     }
     link->request = NULL; /* answered here, not at the end of the link */
-    transport_connect_done(transport, node_id, &link->targets.items[link->target_next - 1]);
+    transport_connect_done(transport, node_id,
+                           &link->targets.items[link->target_next - 1]);
     request->cb(request, stream, 0);
 }
 

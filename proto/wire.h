@@ -141,7 +141,7 @@ struct wire_request {
         } backup;
         struct {
             enum wire_change change;
-            uint64_t node_id;                            /* not 0 */
+            uint64_t node_id;                             /* not 0 */
             struct wire_str peer_address, client_address; /* ADD: not empty */
             bool force;
         } cluster_change;

@@ -494,8 +494,7 @@ static int put_client_kill(struct wire_buf *buf, const struct wire_response *res
 static int put_cluster_change(struct wire_buf *buf, const struct wire_response *response)
 {
     Gonetlock__ClusterChangeResponse m = GONETLOCK__CLUSTER_CHANGE_RESPONSE__INIT;
-    WIRE_SET_NONZERO(m, result,
-                     (Gonetlock__ChangeResult)response->cluster_change.result);
+    WIRE_SET_NONZERO(m, result, (Gonetlock__ChangeResult)response->cluster_change.result);
     WIRE_SET_STR(m, text, response->cluster_change.text);
     return wire_put_message(buf, response->key, &m.base);
 }

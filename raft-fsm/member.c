@@ -54,7 +54,8 @@ void member_set(struct fsm *fsm, uint64_t node_id, struct fsm_str address)
         make_room(fsm, at);
     }
     struct cluster_member *member = &fsm->members[at];
-    *member = (struct cluster_member){.node_id = node_id, .address_len = (uint8_t)address.len};
+    *member =
+        (struct cluster_member){.node_id = node_id, .address_len = (uint8_t)address.len};
     memcpy(member->address, address.data, address.len);
 }
 

@@ -128,7 +128,8 @@ struct fsm {
     uint64_t node_id_max;
     struct fsm_settings settings;
 
-    struct cluster_member *members; /* by ascending id; room for FSM_MEMBERS_MAX, NULL while there is none */
+    struct cluster_member *
+        members; /* by ascending id; room for FSM_MEMBERS_MAX, NULL while there is none */
     uint32_t members_count;
     struct client *clients;
     struct lock *locks;

@@ -118,7 +118,8 @@ struct cli_node *cli_survey_leader(struct cli_survey *survey)
     return leader;
 }
 
-const struct netlock_member *cli_survey_member(struct cli_survey *survey, uint64_t node_id)
+const struct netlock_member *cli_survey_member(struct cli_survey *survey,
+                                               uint64_t node_id)
 {
     const struct cli_node *leader = cli_survey_leader(survey);
 

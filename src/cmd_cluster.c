@@ -51,8 +51,10 @@ struct verification {
 /* ---- verifying ---- */
 
 /* Ask @node until it has hashed its state at @index, or later, or the time is up. */
-static bool
-reach(const struct cli_survey *survey, struct cli_node *node, uint64_t index, uint64_t until_ms)
+static bool reach(const struct cli_survey *survey,
+                  struct cli_node *node,
+                  uint64_t index,
+                  uint64_t until_ms)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 
@@ -191,11 +193,12 @@ static void add_row(struct text_table *table,
     }
 }
 
-static void print_table(struct cli_survey *survey, const struct verification *verification)
+static void print_table(struct cli_survey *survey,
+                        const struct verification *verification)
 {
-    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "VOTE", "TERM",
-                                          "COMMIT", "APPLIED",   "LAG",  "CONNECTIONS",
-                                          "UPTIME", "CHECKPOINT"};
+    static const char *const heading[] = {"NODE",        "ADDRESS", "ROLE",      "VOTE",
+                                          "TERM",        "COMMIT",  "APPLIED",   "LAG",
+                                          "CONNECTIONS", "UPTIME",  "CHECKPOINT"};
     struct text_table table = {.columns = sizeof heading / sizeof *heading};
     const struct cli_node *leader = cli_survey_leader(survey);
 

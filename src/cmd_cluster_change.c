@@ -23,11 +23,13 @@ const char cmd_cluster_add_help[] =
     "\n"
     "Make a new node a member of the cluster. It gets a copy of everything; when it has\n"
     "caught up, it gets a vote. The addresses are HOST:PORT, as the other nodes and as\n"
-    "clients reach it; clients learn of it by themselves. ID is above that of every node\n"
+    "clients reach it; clients learn of it by themselves. ID is above that of every "
+    "node\n"
     "the cluster ever had: ids are not used again.\n"
     "\n"
     "The node runs netlockd with an empty data directory, the cluster's name, this id\n"
-    "and 'join = yes'; it may be started before or after. With certificates it needs one\n"
+    "and 'join = yes'; it may be started before or after. With certificates it needs "
+    "one\n"
     "of its own: 'netlock tls node'. Begun again, an addition goes on where it was cut\n"
     "off.\n"
     "\n"
@@ -66,7 +68,7 @@ const char cmd_cluster_transfer_help[] =
 enum {
     CHANGE_MS = 90000, /* longer than the leader tries */
     POLL_MS = 200,
-    LAG_MAX = 64,  /* entries; more than a busy cluster writes between two looks */
+    LAG_MAX = 64,   /* entries; more than a busy cluster writes between two looks */
     SHOW_MS = 2000, /* between two lines, when stderr is no terminal */
     OPTION_NON_VOTER = CLI_OPTION_OWN,
     OPTION_FORCE,
@@ -150,10 +152,11 @@ static int carry_out(struct order *order)
             return status;
         }
         if (cli_now_ms() >= end_ms) {
-            cli_say(order->uncertain
-                        ? "no leader serves; the change may or may not have been done: look "
-                          "at 'netlock cluster status'"
-                        : "no leader serves");
+            cli_say(
+                order->uncertain
+                    ? "no leader serves; the change may or may not have been done: look "
+                      "at 'netlock cluster status'"
+                    : "no leader serves");
             return CLI_UNAVAILABLE;
         }
         pause_ms(POLL_MS);
@@ -264,7 +267,8 @@ static struct order parse(struct cli *cli,
         }
     }
     if (argc - optind != arguments) {
-        cli_usage(cli, arguments == 1 ? "which node?" : "needs ID PEER-ADDRESS CLIENT-ADDRESS");
+        cli_usage(cli, arguments == 1 ? "which node?"
+                                      : "needs ID PEER-ADDRESS CLIENT-ADDRESS");
     }
     order.change.node_id = cli_number(cli, "ID", argv[optind], 1, INT64_MAX);
     return order;
@@ -283,7 +287,8 @@ static const struct option transfer_longs[] = {CLI_LONG};
 
 int cmd_cluster_add(struct cli *cli, int argc, char **argv)
 {
-    struct order order = parse(cli, argc, argv, NETLOCK_CHANGE_ADD, CLI_SHORT "w:", add_longs, 3);
+    struct order order =
+        parse(cli, argc, argv, NETLOCK_CHANGE_ADD, CLI_SHORT "w:", add_longs, 3);
 
     order.change.peer_address = argv[optind + 1];
     order.change.client_address = argv[optind + 2];
@@ -297,7 +302,8 @@ int cmd_cluster_add(struct cli *cli, int argc, char **argv)
 
 int cmd_cluster_promote(struct cli *cli, int argc, char **argv)
 {
-    struct order order = parse(cli, argc, argv, NETLOCK_CHANGE_PROMOTE, CLI_SHORT "w:", promote_longs, 1);
+    struct order order =
+        parse(cli, argc, argv, NETLOCK_CHANGE_PROMOTE, CLI_SHORT "w:", promote_longs, 1);
 
     return done(&order, promote(&order));
 }

@@ -300,7 +300,8 @@ static int finish(struct config *config, const char *file, char *ret_error)
 
     if (config->members_count == 0 && config->join &&
         (config->node_id == 0 || config->cluster[0] == '\0')) {
-        rv = config_fail(&source, "join: say which cluster, and the node-id to be added under");
+        rv = config_fail(&source,
+                         "join: say which cluster, and the node-id to be added under");
     } else if (config->members_count == 0) {
         become_only_member(config);
     } else {

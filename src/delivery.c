@@ -335,8 +335,7 @@ static void deliver_answer(struct server *server,
         DL_DELETE(session->pendings, pending);
         pending->session = NULL;
     }
-    metrics_add_duration(&server->metrics.commits,
-                         metrics_now_us() - pending->asked_us);
+    metrics_add_duration(&server->metrics.commits, metrics_now_us() - pending->asked_us);
     on_answer(server, session, pending, event, at);
     pending_free(&server->pendings, pending);
     if (event->type == FSM_EV_LIST_END) {

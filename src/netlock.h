@@ -379,8 +379,10 @@ enum netlock_change {
 struct netlock_cluster_change {
     enum netlock_change change;
     uint64_t node_id;
-    const char *peer_address, *client_address; /* ADD: HOST:PORT for nodes and for clients */
-    bool force; /* although the cluster would lose its quorum with the members connected now */
+    const char *peer_address,
+        *client_address; /* ADD: HOST:PORT for nodes and for clients */
+    bool
+        force; /* although the cluster would lose its quorum with the members connected now */
 };
 enum netlock_change_result {
     NETLOCK_CHANGE_DONE = 1,

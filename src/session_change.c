@@ -71,9 +71,9 @@ static void on_done(void *arg, enum membership_outcome outcome, const char *text
     };
 
     server->change = (struct server_change){.session = NULL};
-    log_audit(server->log, "cluster-change-done", "change=%s node=%" PRIu64 " result=%s why=%s",
-              verb_names[change.verb], change.node_id,
-              outcome_name(response.cluster_change.result),
+    log_audit(server->log, "cluster-change-done",
+              "change=%s node=%" PRIu64 " result=%s why=%s", verb_names[change.verb],
+              change.node_id, outcome_name(response.cluster_change.result),
               log_quote(quoted, text, strlen(text)));
     if (change.session != NULL) {
         int rv = session_send(change.session, &response);
@@ -115,9 +115,10 @@ enum session_need session_handle_change(struct session *session,
     text_of(request->cluster_change.peer_address, peer_address);
     text_of(request->cluster_change.client_address, client_address);
     if (!raft_node_change(server->node, &change, on_done, server)) {
-        return session_answer_error(session, request, WIRE_ERROR_BUSY,
-                                    "another change of members is under way: one at a time",
-                                    BUSY_CHANGE_RETRY_MS);
+        return session_answer_error(
+            session, request, WIRE_ERROR_BUSY,
+            "another change of members is under way: one at a time",
+            BUSY_CHANGE_RETRY_MS);
     }
     server->change = (struct server_change){
         .session = session,
@@ -127,8 +128,9 @@ enum session_need session_handle_change(struct session *session,
     };
     session->pendings_count++;
     session->barrier = true;
-    log_audit(server->log, "cluster-change-asked", "peer=%s change=%s node=%" PRIu64 " force=%s",
-              session->peer, verb_names[server->change.verb], change.node_id,
+    log_audit(server->log, "cluster-change-asked",
+              "peer=%s change=%s node=%" PRIu64 " force=%s", session->peer,
+              verb_names[server->change.verb], change.node_id,
               change.force ? "yes" : "no");
     return SESSION_NEEDS_NOTHING;
 }

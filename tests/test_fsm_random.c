@@ -203,7 +203,8 @@ static void draw_query(struct round *round)
     } else {
         command->type = FSM_CMD_MEMBER;
         command->member.node_id = 1 + below(round, 2 * FSM_MEMBERS_MAX);
-        command->member.address = below(round, 3) == 0 ? (struct fsm_str){0} : command->client;
+        command->member.address =
+            below(round, 3) == 0 ? (struct fsm_str){0} : command->client;
     }
 }
 

@@ -119,7 +119,11 @@ static const struct wire_member members[] = {
      .client_address = STR("a:1"),
      .peer_address = STR("a:2"),
      .voter = true},
-    {.node_id = 2, .client_address = STR("b:1"), .peer_address = STR("b:2"), .match_index = 9, .connected = true},
+    {.node_id = 2,
+     .client_address = STR("b:1"),
+     .peer_address = STR("b:2"),
+     .match_index = 9,
+     .connected = true},
 };
 static const struct wire_lock_summary locks[] = {
     {.lock = STR("n"),
