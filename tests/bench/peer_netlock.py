@@ -27,7 +27,7 @@ class PEER(peerlib.Peer):
         subprocess.check_call(
             ["gcc", "-O2", "-Wall", "-Wextra", "-I" + peerlib.HERE,
              "-I" + os.path.join(ROOT, "src"), os.path.join(SELF, "peer_client.c"), library,
-             "-lprotobuf-c", "-lpthread", "-o", self.bin])
+             "-lprotobuf-c", "-lssl", "-lcrypto", "-lpthread", "-o", self.bin])
 
     def address(self, i):
         return "127.0.0.1:%d" % (self.base + i)
