@@ -652,6 +652,11 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
 
 /* ---- looking in ----------------------------------------------------------------------------- */
 
+uint64_t raft_node_membership(const struct raft_node *node)
+{
+    return node->raft.configuration_committed_index;
+}
+
 struct replica *raft_node_replica(struct raft_node *node)
 {
     return node->replica;

@@ -116,6 +116,9 @@ bool raft_node_change(struct raft_node *node,
                       node_change_cb on_done,
                       void *arg);
 
+/* The place in the log of the membership that is in force: another number, another membership. */
+uint64_t raft_node_membership(const struct raft_node *node);
+
 struct replica *raft_node_replica(struct raft_node *node);
 
 struct raft_node_status {

@@ -76,6 +76,21 @@ static void on_due(uv_timer_t *timer)
     propose_detaches(timer->data);
 }
 
+/* Who said Hello: it may be looking for a leader, and is to know where to look next time. */
+static void tell_hello(struct server *server)
+{
+    struct session *session;
+    struct session *next;
+
+    server->membership = raft_node_membership(server->node);
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->hello) {
+            session_tell_hello(session);
+        }
+    }
+}
+
 /* What does not fit this turn goes into the next one at once; what has no room waits
  * until the replica has committed something, which is a turn too. */
 static void arm_due(struct server *server)
@@ -106,6 +121,9 @@ static void on_after_io(uv_check_t *check)
 
     propose_detaches(server);
     retry_starved(server);
+    if (server->serving && raft_node_membership(server->node) != server->membership) {
+        tell_hello(server);
+    }
     send_unsent(server);
 }
 
@@ -131,20 +149,6 @@ static void drop_clients(struct server *server)
     assert(server->waitings.keys == NULL);
 }
 
-/* Who said Hello before, and stayed, looks for a leader. */
-void server_tell_hello(struct server *server)
-{
-    struct session *session;
-    struct session *next;
-
-    DL_FOREACH_SAFE(server->sessions, session, next)
-    {
-        if (session->hello) {
-            session_tell_hello(session);
-        }
-    }
-}
-
 static void on_role(void *arg, enum replica_role role, uint64_t term)
 {
     static const char *const names[] = {
@@ -162,7 +166,7 @@ static void on_role(void *arg, enum replica_role role, uint64_t term)
         drop_clients(server);
     }
     if (!served && server->serving) {
-        server_tell_hello(server);
+        tell_hello(server);
     }
 }
 

@@ -56,6 +56,7 @@ struct server {
 
     struct raft_node *node;
     bool serving;
+    uint64_t membership; /* that connected clients were told */
 
     /* connections */
     int listen_fd; /* bound; -1: the listener has it, or nobody */
@@ -140,9 +141,6 @@ void admission_release(struct server *server);
 void delivery_on_event(struct server *server,
                        const struct fsm_event *event,
                        const struct replica_position *at);
-
-/* server.c: tell those that said Hello who the members are, and who leads. */
-void server_tell_hello(struct server *server);
 
 /* node_info.c: where clients reach a member as far as this node was told otherwise than by the log; NULL:
  * it was not. */

@@ -82,9 +82,6 @@ static void on_done(void *arg, enum membership_outcome outcome, const char *text
         session_answered(change.session);
     }
     answer_to_release(&change.to);
-    if (outcome == MEMBERSHIP_DONE && change.verb != WIRE_CHANGE_TRANSFER) {
-        server_tell_hello(server);
-    }
 }
 
 static void text_of(struct wire_str str, char out[static ADDRESS_BYTES])
