@@ -217,6 +217,17 @@ static bool find_member(const struct raft_configuration *configuration,
     return false;
 }
 
+/* A node that was away, or is being copied to, knows old members only, of which perhaps none is left: whom it
+ * does not know may be the leader that tells it. It learns of no other while it follows one. */
+static bool may_be_behind(const struct raft *raft, uint64_t node_id)
+{
+    if (raft->state != RAFT_FOLLOWER) {
+        return raft->state == RAFT_CANDIDATE;
+    }
+    return raft->follower_state.current_leader.id == 0 ||
+           raft->follower_state.current_leader.id == node_id;
+}
+
 /* A leader that removes itself still has to say when that is committed. */
 static enum transport_membership
 on_membership(void *arg, uint64_t node_id, const char **ret_address)
@@ -227,7 +238,9 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
         find_member(&raft->configuration_committed, node_id, ret_address)) {
         return TRANSPORT_MEMBER;
     }
-    return raft->configuration.n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
+    return raft->configuration.n == 0 || may_be_behind(raft, node_id)
+               ? TRANSPORT_UNDECIDED
+               : TRANSPORT_STRANGER;
 }
 
 static void on_called_stranger(void *arg, uint64_t node_id)

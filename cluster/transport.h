@@ -49,7 +49,7 @@ enum {
 enum transport_membership {
     TRANSPORT_MEMBER,
     TRANSPORT_STRANGER,
-    TRANSPORT_UNDECIDED, /* this node does not know the membership yet */
+    TRANSPORT_UNDECIDED, /* this node does not know the membership, or perhaps an old one */
 };
 
 /* Copied, the texts too. */

@@ -86,6 +86,7 @@ void config_help(FILE *out)
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
           "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
           "VALUE]...\n"
+          "       netlockd recover DIR FILE\n"
           "       netlockd check-data DIR\n"
           "       netlockd dump-log DIR\n"
           "\n"

@@ -275,6 +275,7 @@ struct verb {
 };
 static const struct verb verbs[] = {
     {"restore", offline_restore},
+    {"recover", offline_recover},
     {"check-data", offline_check_data},
     {"dump-log", offline_dump_log},
 };

@@ -4,6 +4,7 @@
     tests/test_membership.py [BUILD] [part of a name]"""
 
 import json
+import subprocess
 import sys
 import threading
 
@@ -214,6 +215,39 @@ def a_removed_node_disturbs_nobody():
             open(cluster.file(f"node{gone}.log"), "w", encoding="utf-8").close()
             cluster.restart(gone)
         assert term(cluster) == before
+
+
+def netlockd(*arguments):
+    return subprocess.run([f"{BUILD}/src/netlockd", *arguments], capture_output=True, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL, check=False)
+
+
+@test
+def a_cluster_without_quorum_is_recovered_and_grows_again():
+    with Cluster(nodes=3, build=BUILD) as old:
+        old.start()
+        take = ["acquire", "--client-id", "operator", "--ttl", "unlimited", "kept"]
+        kept = json.loads(expect(old.netlock("--json", *take), 0))["token"]
+        left = next(n for n in (1, 2, 3) if n != old.leader())
+        wait_until(lambda: is_equal(old), 60, "all have everything")
+        for number in (1, 2, 3):
+            old.kill9(number)
+        file = old.file("recovered")
+        said = expect(netlockd("recover", old.data(left), file), 0, "recovered: term")
+        assert "No node of the old cluster may run again" in said
+        expect(netlockd("recover", old.data(left), file), 2, "File exists")
+        expect(netlockd("recover", old.data(left)), 2)
+
+        with Cluster(nodes=1, build=BUILD, name="second") as new:
+            run = netlockd("restore", file, "--config", new.config(1))
+            first = int(expect(run, 0).split("tokens from ")[1].split()[0])
+            assert first > kept
+            new.start()
+            assert holder_of(new, "kept") == [kept]
+            addresses = new.new_node(4)
+            new.start_node(4)
+            change(new, "add", *addresses)
+            assert members(new) == {1: True, 4: True} and is_equal(new)
 
 
 if __name__ == "__main__":
