@@ -55,7 +55,7 @@ static const char *check_header(const uint8_t *data, size_t len)
         return "it is no backup of this service, or its beginning is missing";
     }
     if (durable_get_u32(data + AT_FORMAT) != FORMAT) {
-        return "it comes from a newer version";
+        return durable_newer;
     }
     if (durable_get_u64(data + AT_LEN) > len) {
         return "its end is missing";
@@ -92,6 +92,7 @@ const char *backup_decode(const uint8_t *data,
     *ret_origin = (struct backup_origin){
         .index = durable_get_u64(data + AT_INDEX),
         .term = durable_get_u64(data + AT_TERM),
+        .level = snapshot_level(data + HEADER_BYTES),
     };
     memcpy(ret_origin->cluster_id, data + AT_CLUSTER_ID, BACKUP_CLUSTER_ID_BYTES);
     return NULL;

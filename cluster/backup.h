@@ -42,6 +42,7 @@ enum {
 /* Where a table comes from. */
 struct backup_origin {
     uint64_t index, term;
+    uint32_t level; /* of its snapshot; backup_encode() does not look at it */
     char cluster_id[BACKUP_CLUSTER_ID_BYTES];
 };
 

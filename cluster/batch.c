@@ -85,7 +85,7 @@ struct batch *batch_queue_take(struct batch_queue *queue)
 
 void batch_queue_recycle(struct batch_queue *queue, struct batch *batch)
 {
-    entry_writer_release(&batch->entry);
+    entry_writer_clear(&batch->entry);
     batch->refs_count = 0;
     batch->next = queue->spare;
     queue->spare = batch;

@@ -9,6 +9,16 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+const char durable_newer[] = "it comes from a newer version";
+const char durable_newer_command[] = "it has a command of a newer version";
+const char durable_newer_record[] = "it has a record of a newer version";
+
+bool durable_is_newer(const char *error)
+{
+    return error == durable_newer || error == durable_newer_command ||
+           error == durable_newer_record;
+}
+
 enum {
     CAPACITY_MIN = 4096,
 
@@ -41,6 +51,16 @@ void durable_reserve(struct durable_bytes *bytes, size_t more)
         abort();
     }
     bytes->capacity = capacity;
+}
+
+void durable_trim(struct durable_bytes *bytes, size_t len)
+{
+    assert(len >= bytes->len && len <= bytes->capacity);
+    bytes->data = raft_realloc(bytes->data, len);
+    if (bytes->data == NULL) {
+        abort();
+    }
+    bytes->capacity = len;
 }
 
 void durable_release(struct durable_bytes *bytes)
@@ -158,77 +178,11 @@ int durable_next(const uint8_t **cursor,
     return 0;
 }
 
-/* ---- unpacking without malloc --------------------------------------------------------- */
-
-static void *arena_alloc(void *arg, size_t size)
-{
-    struct durable_arena *arena = arg;
-    size_t free_bytes = sizeof(arena->bytes) - arena->used;
-    void *memory = arena->bytes + arena->used;
-
-    if (size > free_bytes) {
-        return NULL;
-    }
-    size = (size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
-    arena->used += size < free_bytes ? size : free_bytes;
-    return memory;
-}
-
-static void arena_free(void *arg, void *memory)
-{
-    (void)arg;
-    (void)memory;
-}
-
-void *durable_unpack(struct durable_arena *arena,
-                     const ProtobufCMessageDescriptor *type,
-                     const uint8_t *data,
-                     size_t len)
-{
-    ProtobufCAllocator allocator = {
-        .alloc = arena_alloc,
-        .free = arena_free,
-        .allocator_data = arena,
-    };
-
-    arena->used = 0;
-    return protobuf_c_message_unpack(type, &allocator, len, data);
-}
-
 /* ---- frames --------------------------------------------------------------------------- */
 
 uint64_t durable_checksum(const uint8_t *data, size_t len)
 {
     return XXH64(data, len, 0);
-}
-
-void durable_put_u32(uint8_t *at, uint32_t value)
-{
-    for (unsigned i = 0; i < sizeof(value); i++) {
-        at[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-void durable_put_u64(uint8_t *at, uint64_t value)
-{
-    for (unsigned i = 0; i < sizeof(value); i++) {
-        at[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-uint32_t durable_get_u32(const uint8_t *at)
-{
-    uint32_t value = 0;
-
-    for (unsigned i = 0; i < sizeof(value); i++) {
-        value |= (uint32_t)at[i] << (8 * i);
-    }
-    return value;
-}
-
-uint64_t durable_get_u64(const uint8_t *at)
-{
-    return (uint64_t)durable_get_u32(at) | (uint64_t)durable_get_u32(at + 4) << 32;
 }
 
 /* ---- strings -------------------------------------------------------------------------- */

@@ -7,8 +7,11 @@
 #ifndef NETLOCK_DURABLE_H
 #define NETLOCK_DURABLE_H
 
+#include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -20,6 +23,11 @@ enum {
     DURABLE_ARENA_BYTES = 8192,
 };
 
+/* What readers say of data that only a newer build can read. */
+extern const char durable_newer[], durable_newer_command[], durable_newer_record[];
+/* Whether @error, which a reader has returned, is one of them. */
+bool durable_is_newer(const char *error);
+
 /* Bytes that grow. Zero-initialise; durable_release(), or let libraft free `data`. */
 struct durable_bytes {
     uint8_t *data;
@@ -29,6 +37,8 @@ struct durable_bytes {
 
 /* Make room for @more bytes behind `len`. */
 void durable_reserve(struct durable_bytes *bytes, size_t more);
+/* Give back what lies behind @len, which is at least what is in it. */
+void durable_trim(struct durable_bytes *bytes, size_t len);
 void durable_release(struct durable_bytes *bytes);
 
 /* Append one alternative of a Command or Record, behind its length: begin, write the fields in
@@ -40,7 +50,7 @@ void durable_release(struct durable_bytes *bytes);
  *     durable_end(&bytes, KIND_LOCK, at);
  *
  * Written by hand, because protobuf-c takes five times as long and a snapshot holds up the loop;
- * read through the generated code, so that no test passes with a wrong number. The bytes are those
+ * read by the generated descriptors, so that no test passes with a wrong number. The bytes are those
  * that protobuf-c would write: zero and empty fields are absent. Field numbers are below 16. */
 uint8_t *durable_begin(struct durable_bytes *bytes);
 uint8_t *durable_put_number(uint8_t *at, unsigned field, uint64_t value);
@@ -64,7 +74,8 @@ struct durable_arena {
     _Alignas(max_align_t) uint8_t bytes[DURABLE_ARENA_BYTES];
 };
 
-/* Unpack into @arena, over the message before. NULL: damaged. */
+/* Unpack into @arena, over the message before; bytes are borrowed from @data. Fields that are not known
+ * are skipped. NULL: damaged. */
 void *durable_unpack(struct durable_arena *arena,
                      const ProtobufCMessageDescriptor *type,
                      const uint8_t *data,
@@ -72,10 +83,33 @@ void *durable_unpack(struct durable_arena *arena,
 
 uint64_t durable_checksum(const uint8_t *data, size_t len);
 
-void durable_put_u32(uint8_t *at, uint32_t value);
-void durable_put_u64(uint8_t *at, uint64_t value);
-uint32_t durable_get_u32(const uint8_t *at);
-uint64_t durable_get_u64(const uint8_t *at);
+static inline void durable_put_u32(uint8_t *at, uint32_t value)
+{
+    value = htole32(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline void durable_put_u64(uint8_t *at, uint64_t value)
+{
+    value = htole64(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline uint32_t durable_get_u32(const uint8_t *at)
+{
+    uint32_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return le32toh(value);
+}
+
+static inline uint64_t durable_get_u64(const uint8_t *at)
+{
+    uint64_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return le64toh(value);
+}
 
 /* The same bytes, borrowed. */
 struct fsm_str durable_to_str(ProtobufCBinaryData data);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "entry_command.h"
+#include "feature_level.h"
 #include "log.pb-c.h"
 
 enum {
@@ -15,6 +16,7 @@ enum {
     AT_FIELDS_BYTES = 20,
 
     PADDING = 8,
+    KEPT_BYTES_MAX = 16384,    /* of an empty writer */
     COMMANDS_TAG = 6 << 3 | 2, /* field 6 of Entry, length-delimited */
     FIELDS_BYTES_MAX =
         6 + 5 * 11 + 9, /* format, five varints, one fixed64, with their tags */
@@ -29,12 +31,6 @@ static void writer_begin(struct entry_writer *writer)
     durable_reserve(&writer->bytes, ENTRY_FRAME_BYTES);
     memset(writer->bytes.data, 0, ENTRY_FRAME_BYTES);
     writer->bytes.len = ENTRY_FRAME_BYTES;
-}
-
-/* The first that has such a command: an older build stops at what it cannot read, and not before. */
-static uint32_t format_of(const struct fsm_command *command)
-{
-    return command->type == FSM_CMD_MEMBER ? 2 : 1;
 }
 
 int entry_writer_add(struct entry_writer *writer,
@@ -58,17 +54,14 @@ int entry_writer_add(struct entry_writer *writer,
         return writer->commands_count > 0 ? -ENOBUFS : -EMSGSIZE;
     }
     writer->commands_count++;
-    if (format_of(command) > writer->format) {
-        writer->format = format_of(command);
-    }
     return 0;
 }
 
-static size_t pack_fields(uint8_t *at, uint32_t format, const struct entry_header *header)
+static size_t pack_fields(uint8_t *at, const struct entry_header *header)
 {
     Netlock__Log__Entry message = NETLOCK__LOG__ENTRY__INIT;
 
-    message.format = format != 0 ? format : 1;
+    message.format = header->level;
     message.cluster_time = header->cluster_ms;
     message.proposer = header->proposer;
     message.proposer_term = header->proposer_term;
@@ -91,7 +84,7 @@ void entry_writer_close(struct entry_writer *writer,
     uint8_t *data = writer->bytes.data;
     size_t len = writer->bytes.len;
     size_t commands_bytes = len - ENTRY_FRAME_BYTES;
-    size_t fields_bytes = pack_fields(data + len, writer->format, header);
+    size_t fields_bytes = pack_fields(data + len, header);
 
     assert(fields_bytes <= FIELDS_BYTES_MAX);
     len += fields_bytes;
@@ -104,19 +97,24 @@ void entry_writer_close(struct entry_writer *writer,
     durable_put_u32(data + AT_FIELDS_BYTES, (uint32_t)fields_bytes);
     durable_put_u64(data + AT_CHECKSUM,
                     durable_checksum(data + AT_COMMANDS_BYTES, len - AT_COMMANDS_BYTES));
-    *ret_data = data;
+    /* libraft keeps it for as long as the log. */
+    durable_trim(&writer->bytes, len);
+    *ret_data = writer->bytes.data;
     *ret_len = len;
 }
 
-void entry_writer_forget(struct entry_writer *writer)
+void entry_writer_clear(struct entry_writer *writer)
 {
-    *writer = (struct entry_writer){0};
+    writer->bytes.len = writer->commands_count = 0;
+    if (writer->bytes.capacity > KEPT_BYTES_MAX) {
+        durable_release(&writer->bytes);
+    }
 }
 
 void entry_writer_release(struct entry_writer *writer)
 {
     durable_release(&writer->bytes);
-    entry_writer_forget(writer);
+    writer->commands_count = 0;
 }
 
 /* ---- reading -------------------------------------------------------------------------- */
@@ -127,7 +125,7 @@ static const char *check_frame(const uint8_t *data, size_t len)
         return "it is not an entry of this service";
     }
     if (durable_get_u32(data + AT_VERSION) != ENTRY_FRAME_VERSION) {
-        return "it comes from a newer version";
+        return durable_newer;
     }
     if (durable_get_u64(data + AT_CHECKSUM) !=
         durable_checksum(data + AT_COMMANDS_BYTES, len - AT_COMMANDS_BYTES)) {
@@ -159,12 +157,13 @@ const char *entry_reader_open(struct entry_reader *reader, const void *data, siz
     if (fields == NULL || fields->format == 0) {
         return "it is damaged (header)";
     }
-    if (fields->format > ENTRY_FORMAT) {
-        return "it comes from a newer version";
+    if (fields->format > feature_level_max) {
+        return durable_newer;
     }
     reader->cursor = commands;
     reader->end = commands + commands_bytes;
     reader->header = (struct entry_header){
+        .level = fields->format,
         .cluster_ms = fields->cluster_time,
         .proposer = fields->proposer,
         .proposer_term = fields->proposer_term,

@@ -16,7 +16,7 @@
  *     struct entry_writer writer = {0};
  *     entry_writer_add(&writer, &command, bytes_max) ...
  *     entry_writer_close(&writer, &header, &data, &len);
- *     hand data to libraft;  entry_writer_forget(&writer);
+ *     give libraft a copy of it;  entry_writer_clear(&writer);
  *
  * The reader gives them back one by one:
  *
@@ -36,13 +36,13 @@
 enum {
     ENTRY_MAGIC = 0x4e454c4e, /* "NLEN" */
     ENTRY_FRAME_VERSION = 1,
-    ENTRY_FORMAT = 2, /* what is read; an entry says 2 only if it has what 1 has not */
     ENTRY_FRAME_BYTES = 24,
     /* What an entry needs beside its commands: frame, other fields, padding. */
     ENTRY_OVERHEAD_BYTES_MAX = 128,
 };
 
 struct entry_header {
+    uint32_t level;        /* the format: feature_level.h */
     uint64_t cluster_ms; /* when the batch was closed */
     uint64_t proposer;   /* node id */
     uint64_t proposer_term;
@@ -57,7 +57,6 @@ struct entry_header {
 struct entry_writer {
     struct durable_bytes bytes;
     size_t commands_count;
-    uint32_t format; /* that its commands need; 0: there are none */
 };
 
 /* Add a command; its strings are copied, its time and ref left out.
@@ -74,8 +73,8 @@ void entry_writer_close(struct entry_writer *writer,
                         uint8_t **ret_data,
                         size_t *ret_len);
 
-/* libraft owns the bytes now: start a new entry. */
-void entry_writer_forget(struct entry_writer *writer);
+/* Start a new entry in the memory of this one. Only that of a large one is given back. */
+void entry_writer_clear(struct entry_writer *writer);
 
 void entry_writer_release(struct entry_writer *writer);
 

@@ -7,7 +7,6 @@
 #include "log.pb-c.h"
 
 static const char damaged[] = "it has a command that is damaged";
-static const char newer[] = "it has a command of a newer version";
 static const char out_of_range[] = "it has a command with a value out of range";
 
 /* ---- writing -------------------------------------------------------------------------- */
@@ -333,7 +332,7 @@ const char *entry_command_read(struct durable_arena *arena,
         return damaged;
     }
     if (message->kind_case == NETLOCK__LOG__COMMAND__KIND__NOT_SET) {
-        return newer;
+        return durable_newer_command;
     }
     if (!read_command(message, &command) || !entry_command_fits(&command)) {
         return out_of_range;

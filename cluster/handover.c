@@ -7,7 +7,8 @@
 static bool is_other_voter(const struct handover *handover,
                            const struct raft_server *server)
 {
-    return server->id != handover->raft->id && server->role == RAFT_VOTER;
+    return server->id != handover->raft->id && server->id != handover->avoid &&
+           server->role == RAFT_VOTER;
 }
 
 static bool has_other_voter(const struct handover *handover)
@@ -22,16 +23,31 @@ static bool has_other_voter(const struct handover *handover)
     return false;
 }
 
+/* Where in the list of members the search begins: behind the one that was asked last. */
+static unsigned first_to_try(const struct handover *handover)
+{
+    const struct raft_configuration *configuration = &handover->raft->configuration;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == handover->target) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
 static uint64_t choose_target(const struct handover *handover)
 {
     const struct raft_configuration *configuration = &handover->raft->configuration;
     raft_index last = raft_last_index(handover->raft);
+    unsigned first = first_to_try(handover);
 
     for (unsigned i = 0; i < configuration->n; i++) {
-        const struct raft_server *server = &configuration->servers[i];
+        const struct raft_server *server =
+            &configuration->servers[(first + i) % configuration->n];
         raft_index match = 0;
         if (is_other_voter(handover, server) &&
-            (handover->target == 0 || handover->target == server->id) &&
+            (handover->only == 0 || handover->only == server->id) &&
             raft_match_index(handover->raft, server->id, &match) == 0 && match == last &&
             transport_connected(handover->transport, server->id)) {
             return server->id;
@@ -67,7 +83,7 @@ void handover_init(struct handover *handover,
 }
 
 void handover_start(struct handover *handover,
-                    uint64_t target,
+                    uint64_t only,
                     uint32_t timeout_ms,
                     void (*on_done)(void *arg),
                     void *arg)
@@ -78,7 +94,7 @@ void handover_start(struct handover *handover,
         return;
     }
     handover->wanted = true;
-    handover->target = target;
+    handover->only = only;
     handover->on_done = on_done;
     handover->arg = arg;
     uv_timer_start(&handover->deadline, on_deadline, timeout_ms, 0);
@@ -99,7 +115,11 @@ uint64_t handover_step(struct handover *handover)
     }
     handover->running =
         raft_transfer(handover->raft, &handover->request, target, on_transferred) == 0;
-    return handover->running ? target : 0;
+    if (!handover->running) {
+        return 0;
+    }
+    handover->target = target;
+    return target;
 }
 
 void handover_end(struct handover *handover)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "feature_level.h"
 #include "peer_address.h"
 
 static const char busy_text[] = "another change of members is under way: one at a time";
@@ -199,6 +200,9 @@ static const char *check(struct membership *membership,
     if (membership->stage != MEMBERSHIP_NOTHING || !is_committed(membership) ||
         membership->raft->leader_state.promotee_id != 0) {
         return busy_text;
+    }
+    if (replica_level(membership->replica) < FEATURE_LEVEL_MEMBERS) {
+        return "not all nodes can: each must run a build that changes members, and be connected once";
     }
     if (change->verb == MEMBERSHIP_ADD) {
         return check_add(membership, change);

@@ -13,6 +13,7 @@
 enum {
     SNAPSHOT_THRESHOLD = 8192,
     SNAPSHOT_TRAILING = 8192,
+    SNAPSHOT_STEP_RECORDS = 2048, /* half a millisecond */
     LOG_BYTES_MAX = 64 * 1024 * 1024,
 };
 
@@ -118,6 +119,9 @@ struct raft_node_config node_config_copy(const struct raft_node_config *config)
     }
     if (copy.snapshot_trailing == 0) {
         copy.snapshot_trailing = SNAPSHOT_TRAILING;
+    }
+    if (copy.replica.snapshot_step_records == 0) {
+        copy.replica.snapshot_step_records = SNAPSHOT_STEP_RECORDS;
     }
     copy.replica.log_bytes_max = LOG_BYTES_MAX;
     copy.replica.snapshot_threshold = copy.snapshot_threshold;

@@ -37,6 +37,9 @@ void outbox_deliver(struct outbox *outbox, const struct replica_host *host)
 {
     size_t event = 0;
 
+    if (outbox_is_empty(outbox)) {
+        return;
+    }
     for (size_t i = 0; i < outbox->entries_count; i++) {
         const struct outbox_entry *entry = &outbox->entries[i];
         for (; event < entry->events_end; event++) {

@@ -16,6 +16,7 @@
 
 #include "durable.h"
 #include "entry.h"
+#include "feature_level.h"
 #include "memory.h"
 #include "peer_membership.h"
 #include "snapshot.h"
@@ -112,12 +113,14 @@ static void piece_begin(struct piece *piece, uint32_t magic, uint64_t bytes)
 
 static const char *frame_head(const struct piece *piece)
 {
-    uint32_t format = piece->magic == ENTRY_MAGIC ? ENTRY_FRAME_VERSION : SNAPSHOT_FORMAT;
+    uint32_t newest =
+        piece->magic == ENTRY_MAGIC ? ENTRY_FRAME_VERSION : feature_level_max;
+    uint32_t format = durable_get_u32(piece->head + 4);
 
     if (durable_get_u32(piece->head) != piece->magic) {
         return "an entry or snapshot that is not of this service";
     }
-    if (durable_get_u32(piece->head + 4) != format) {
+    if (format == 0 || format > newest) {
         return "an entry or snapshot of a version that this node does not know";
     }
     return NULL;

@@ -119,17 +119,36 @@ static int read_file(const struct reading *reading, const char *name, struct con
 
 static bool parse_segment(const char *name, struct segment *ret)
 {
+    struct raft_segment_name closed;
     int end = 0;
 
     *ret = (struct segment){0};
-    if (sscanf(name, "%016" SCNu64 "-%016" SCNu64 "%n", &ret->first, &ret->last, &end) ==
-            2 &&
-        name[end] == '\0') {
+    if (raft_segment_name(name, &closed)) {
+        ret->first = closed.first;
+        ret->last = closed.last;
         return true;
     }
     ret->open = true;
     return sscanf(name, "open-%" SCNu64 "%n", &ret->counter, &end) == 1 &&
            name[end] == '\0';
+}
+
+/* As raft_tidy() will: of two that begin with the same entry the longer one stays. */
+static void skip_left_overs(struct reading *reading)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < reading->segments_count; i++) {
+        const struct segment *segment = &reading->segments[i];
+        if (kept > 0 && !segment->open &&
+            reading->segments[kept - 1].first == segment->first) {
+            tell(reading, RAFT_FILES_HARMLESS, segment->name,
+                 "left by a truncation that was cut off; the next start removes it");
+        } else {
+            reading->segments[kept++] = *segment;
+        }
+    }
+    reading->segments_count = kept;
 }
 
 /* The name without ".meta". */
@@ -157,8 +176,11 @@ static int compare_segments(const void *left, const void *right)
     if (a->open != b->open) {
         return a->open ? 1 : -1;
     }
-    return a->open ? compare_numbers(a->counter, b->counter)
-                   : compare_numbers(a->first, b->first);
+    if (a->open) {
+        return compare_numbers(a->counter, b->counter);
+    }
+    return a->first != b->first ? compare_numbers(a->first, b->first)
+                                : compare_numbers(b->last, a->last);
 }
 
 static int compare_snapshots(const void *left, const void *right)
@@ -223,6 +245,7 @@ static int list_files(struct reading *reading)
     if (reading->segments_count > 0) {
         qsort(reading->segments, reading->segments_count, sizeof(reading->segments[0]),
               compare_segments);
+        skip_left_overs(reading);
     }
     if (reading->snapshots_count > 0) {
         qsort(reading->snapshots, reading->snapshots_count, sizeof(reading->snapshots[0]),

@@ -159,6 +159,8 @@ struct guarded_put {
     struct raft_guard *guard;
     struct raft_io_snapshot_put *outer;
     raft_io_snapshot_put_cb on_done;
+    unsigned trailing; /* 0: it was received */
+    const struct raft_snapshot *snapshot;
 };
 
 /* A failed snapshot that was to be installed leaves `installing` set for ever (legacy.c):
@@ -180,6 +182,17 @@ static void on_snapshot_put(struct raft_io_snapshot_put *request, int status)
     on_done(outer, status);
 }
 
+static void store(struct guarded_put *put)
+{
+    struct raft_guard *guard = put->guard;
+    int rv = guard->inner.snapshot_put(&guard->io, put->trailing, &put->request,
+                                       put->snapshot, on_snapshot_put);
+
+    if (rv != 0) {
+        stop(guard, "cannot store a snapshot", rv);
+    }
+}
+
 static int guard_snapshot_put(struct raft_io *io,
                               unsigned trailing,
                               struct raft_io_snapshot_put *request,
@@ -193,13 +206,37 @@ static int guard_snapshot_put(struct raft_io *io,
     put->guard = guard;
     put->outer = request;
     put->on_done = on_done;
+    put->trailing = trailing;
+    put->snapshot = snapshot;
     guard->snapshots_storing++;
-    int rv =
-        guard->inner.snapshot_put(io, trailing, &put->request, snapshot, on_snapshot_put);
-    if (rv != 0) {
-        stop(guard, "cannot store a snapshot", rv);
+    if (trailing > 0 && snapshot->n_bufs == 1 && snapshot->bufs[0].base == NULL) {
+        guard->put_unready = put;
+    } else {
+        store(put);
     }
-    return rv;
+    return 0;
+}
+
+void raft_guard_snapshot_turn(struct raft_guard *guard)
+{
+    struct guarded_put *put = guard->put_unready;
+
+    if (put != NULL && put->snapshot->bufs[0].base != NULL) {
+        guard->put_unready = NULL;
+        store(put);
+    }
+}
+
+static void guard_close(struct raft_io *io, raft_io_close_cb on_closed)
+{
+    struct raft_guard *guard = raft_guard_of(io);
+    struct guarded_put *put = guard->put_unready;
+
+    if (put != NULL) {
+        guard->put_unready = NULL;
+        on_snapshot_put(&put->request, RAFT_CANCELED);
+    }
+    guard->inner.close(io, on_closed);
 }
 
 /* ---- B6: reading a snapshot to send it ------------------------------------------------------ */
@@ -317,6 +354,27 @@ static int guard_start(struct raft_io *io,
     return guard->inner.start(io, msecs, tick, raft_guard_recv);
 }
 
+static int guard_load(struct raft_io *io,
+                      raft_term *term,
+                      raft_id *voted_for,
+                      struct raft_snapshot **snapshot,
+                      raft_index *start_index,
+                      struct raft_entry *entries[],
+                      size_t *n_entries)
+{
+    struct raft_guard *guard = raft_guard_of(io);
+    int rv = guard->inner.load(io, term, voted_for, snapshot, start_index, entries,
+                               n_entries);
+
+    for (size_t i = 0; rv == 0 && guard->host.loaded != NULL && i < *n_entries; i++) {
+        const struct raft_entry *entry = &(*entries)[i];
+        if (entry->type == RAFT_COMMAND) {
+            guard->host.loaded(guard->host.arg, entry->buf.base, entry->buf.len);
+        }
+    }
+    return rv;
+}
+
 static void install_fsm(struct raft_guard *guard, struct raft_fsm *fsm)
 {
     guard->inner_fsm = fsm;
@@ -345,7 +403,9 @@ void raft_guard_install(struct raft_guard *guard,
     guard->host = *host;
     guard->recv = NULL;
     guard->peers = (struct raft_guard_peer){.leader = 0};
+    guard->forgetful = (struct raft_guard_forgetful){.peer = 0};
     guard->snapshots_storing = 0;
+    guard->put_unready = NULL;
     guard->answers_earlier_term = false;
     guard->loaded_term = 0;
     guard->thread = pthread_self();
@@ -356,7 +416,9 @@ void raft_guard_install(struct raft_guard *guard,
         (struct raft_tracer){.impl = guard, .version = 2, .emit = guard_trace};
     install_fsm(guard, fsm);
 
+    guard->io.load = guard_load;
     guard->io.start = guard_start;
+    guard->io.close = guard_close;
     guard->io.set_term = guard_set_term;
     guard->io.set_vote = guard_set_vote;
     guard->io.truncate = guard_truncate;

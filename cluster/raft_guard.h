@@ -27,7 +27,8 @@
  *   B11 entries that are freed while they are being sent
  *   B12 a new leader whose first entry is refused: it forgets no request when it steps down
  *   B13 a message that contradicts what is known, taken for certain not to come
- *   B14 a follower whose snapshot is newer than the leader's, and is not taken for that */
+ *   B14 a follower whose snapshot is newer than the leader's, and is not taken for that
+ *   B15 a follower that has lost what it acknowledged, and is sent nothing any more */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 
@@ -45,6 +46,8 @@
 enum {
     RAFT_GUARD_ENTRY_BYTES_MAX = 1048576,
     RAFT_GUARD_TRANSFERS_MAX = 32,
+    RAFT_GUARD_FORGOT_MS = 100, /* how long a peer says so before it is told of */
+    RAFT_GUARD_FORGOT_AGAIN_MS = 5000,
     RAFT_GUARD_STORE_MS_MIN =
         2000, /* how long a peer that has been sent a snapshot has for */
     RAFT_GUARD_STORE_MS_MAX =
@@ -59,6 +62,11 @@ struct raft_guard_host {
     /* B13: @peer has sent what cannot be true; libraft has not seen it. NULL: not wanted. May be
      * called from inside libraft's I/O. */
     void (*refused)(void *arg, raft_id peer, const char *what);
+    /* A command of the log as it was loaded at the start. NULL: not wanted. */
+    void (*loaded)(void *arg, const void *data, size_t len);
+    /* B15: @peer has lost what it had acknowledged to this leader; only another leader will send it
+     * anything. Said again while that is so. NULL: not wanted. May be called from inside libraft's I/O. */
+    void (*forgot)(void *arg, raft_id peer);
     /* libraft's own messages, level 1 (error) to 5 (trace); NULL: not wanted. */
     void (*trace)(void *arg, int level, const char *message);
 };
@@ -70,6 +78,12 @@ struct raft_guard_transfer {
     raft_index index;
     raft_time started;
     raft_time hold_until;
+};
+
+/* A peer whose answers say that it has less than it had acknowledged. */
+struct raft_guard_forgetful {
+    raft_id peer; /* 0: none */
+    raft_time tell_at;
 };
 
 struct raft_guard {
@@ -85,7 +99,9 @@ struct raft_guard {
     struct raft_guard_host host;
     raft_io_recv_cb recv;
     struct raft_guard_peer peers;
+    struct raft_guard_forgetful forgetful;
     unsigned snapshots_storing;
+    struct guarded_put *put_unready; /* waits for its bytes; NULL: none */
     raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
     bool
         answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
@@ -112,5 +128,12 @@ static inline int raft_guard_apply(struct raft *raft,
            buffer->len <= RAFT_GUARD_ENTRY_BYTES_MAX);
     return raft_apply(raft, request, buffer, 1, on_applied);
 }
+
+/* libraft wants the bytes of a snapshot at once, on the loop: the time of a million records. With the guard
+ * between, raft_fsm's snapshot() may give one buffer that is empty (base NULL) and fill it in later, outside
+ * of libraft, while entries are applied; the next call of this, once per loop turn, hands it on. What asks
+ * whether a snapshot is under way (B1) counts from snapshot() on. If raft_close() comes first the buffer
+ * stays empty. */
+void raft_guard_snapshot_turn(struct raft_guard *guard);
 
 #endif

@@ -341,6 +341,50 @@ static void report_no_space(struct raft_request_vote_result *vote)
     vote->features = 0;
 }
 
+/* ---- B15: a follower that has lost its log --------------------------------------------------- */
+/* What a follower has acknowledged it has: the leader sends it nothing from before (replication.c:
+ * sendAppendEntries counts what is between as in flight, below zero, and has no room for more). Is the
+ * directory of a member emptied and the member started again under the leader that knew it, then it gets a
+ * snapshot at most, and not one entry. Another leader knows nothing of it and begins anew. One answer may be
+ * from before what was acknowledged, on a connection that has ended; those that go on are not. */
+
+static bool has_less_than_it_acknowledged(const struct raft *raft,
+                                          const struct raft_message *message)
+{
+    const struct raft_append_entries_result *result = &message->append_entries_result;
+    raft_index match;
+
+    if (raft_match_index(raft, message->server_id, &match) != 0) {
+        return false;
+    }
+    return result->rejected > 0 ? result->rejected <= match
+                                : result->last_log_index < match;
+}
+
+static void look_for_forgetful(struct raft_guard *guard,
+                               const struct raft_message *message)
+{
+    struct raft_guard_forgetful *forgetful = &guard->forgetful;
+    raft_time now = guard->io.time(&guard->io);
+
+    if (guard->raft->state != RAFT_LEADER ||
+        message->append_entries_result.term != guard->raft->current_term) {
+        return;
+    }
+    if (!has_less_than_it_acknowledged(guard->raft, message)) {
+        if (forgetful->peer == message->server_id) {
+            forgetful->peer = 0;
+        }
+    } else if (forgetful->peer == 0) {
+        *forgetful =
+            (struct raft_guard_forgetful){message->server_id, now + RAFT_GUARD_FORGOT_MS};
+    } else if (forgetful->peer == message->server_id && now >= forgetful->tell_at &&
+               guard->host.forgot != NULL) {
+        forgetful->tell_at = now + RAFT_GUARD_FORGOT_AGAIN_MS;
+        guard->host.forgot(guard->host.arg, message->server_id);
+    }
+}
+
 /* ---- what comes in -------------------------------------------------------------------------- */
 
 /* B13. */
@@ -364,6 +408,7 @@ void raft_guard_recv(struct raft_io *io, struct raft_message *message)
     }
     if (message->type == RAFT_APPEND_ENTRIES_RESULT) {
         transfer_answered(guard, message);
+        look_for_forgetful(guard, message);
     }
     if (message->type == RAFT_APPEND_ENTRIES) {
         keep_commit_index(guard->raft, &message->append_entries);

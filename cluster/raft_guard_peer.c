@@ -46,6 +46,19 @@ static raft_index last_index(const struct raft_trail *trail)
                      : trail->snapshot.index;
 }
 
+const char *raft_guard_impossible_term(const struct raft *raft)
+{
+    raft_term last = term_of(&raft->trail, last_index(&raft->trail));
+
+    if (raft->current_term < last) {
+        return "its term is older than the last entry's: the vote of a later one is "
+               "forgotten";
+    }
+    return raft->current_term - last > RAFT_GUARD_TERM_JUMP_MAX
+               ? "no cluster has come to its term"
+               : NULL;
+}
+
 /* Whether an entry of that term at @index cannot be: another one there is committed. */
 static bool
 is_committed_otherwise(const struct raft *raft, raft_index index, raft_term term)

@@ -27,6 +27,10 @@ const char *raft_guard_contradiction(struct raft_guard_peer *known,
                                      const struct raft *raft,
                                      const struct raft_message *message);
 
+/* libraft's file of term and vote has no checksum. Returns NULL, or what is wrong with the term of a node that has
+ * just loaded its log. */
+const char *raft_guard_impossible_term(const struct raft *raft);
+
 /* What libraft would have freed. */
 void raft_guard_release(struct raft_message *message);
 

@@ -14,10 +14,13 @@
 
 #include "datadir.h"
 #include "failover.h"
+#include "feature_level.h"
 #include "handover.h"
 #include "memory.h"
 #include "node_config.h"
 #include "raft_guard.h"
+#include "raft_guard_peer.h"
+#include "raft_tidy.h"
 #include "removal.h"
 #include "transport.h"
 
@@ -27,6 +30,7 @@ static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
 enum {
     LOG_LINE_BYTES = 1024,
     HANDSHAKE_TIMEOUT_MS = 5000,
+    FORGOT_HANDOVER_MS = 2000,
     SPACE_MB_MIN = 16, /* two segments of libraft's log */
 };
 
@@ -55,6 +59,7 @@ struct raft_node {
     unsigned handles_open;
     bool running;
     bool closing;
+    uint32_t level_noted; /* in the log of events; 0: none yet */
 
     void (*on_closed)(void *arg);
     void *on_closed_arg;
@@ -137,6 +142,52 @@ static void step_handover(struct raft_node *node)
     }
 }
 
+/* The level that all members can, as far as a leader knows; 0: it does not. */
+static uint32_t level_of_all(const struct raft_node *node)
+{
+    const struct raft_configuration *members = &node->raft.configuration;
+    uint32_t level = feature_level_max;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        uint64_t node_id = members->servers[i].id;
+        if (node_id == node->config.node_id) {
+            continue;
+        }
+        uint32_t its = transport_level(&node->transport, node_id);
+        level = its < level ? its : level;
+    }
+    if (level <= replica_level(node->replica)) {
+        return level;
+    }
+    for (unsigned i = 0; i < members->n; i++) { /* a node that is away may come back older */
+        uint64_t node_id = members->servers[i].id;
+        if (node_id != node->config.node_id &&
+            !transport_connected(&node->transport, node_id)) {
+            return 0;
+        }
+    }
+    return level;
+}
+
+static void offer_level(struct raft_node *node)
+{
+    if (replica_level(node->replica) < feature_level_max &&
+        raft_state(&node->raft) == RAFT_LEADER) {
+        replica_offer_level(node->replica, level_of_all(node));
+    }
+}
+
+static void note_level(struct raft_node *node)
+{
+    uint32_t level = replica_level(node->replica);
+
+    if (level > node->level_noted && node->level_noted != 0) {
+        node_log(node, LOG_INFO, "the feature level of the cluster is %" PRIu32 " now",
+                 level);
+    }
+    node->level_noted = level;
+}
+
 static void on_due(uv_timer_t *timer);
 
 static void node_turn(struct raft_node *node)
@@ -149,8 +200,11 @@ static void node_turn(struct raft_node *node)
     node_change_step(
         &node->change); /* the outcome of a handover is told before its effect */
 
+    note_level(node);
+    offer_level(node);
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
+    raft_guard_snapshot_turn(&node->guard);
     uint64_t due_ms = replica_deadline_ms(node->replica, now_ms);
     if (due_ms == UINT64_MAX || node->closing) {
         uv_timer_stop(&node->due);
@@ -188,8 +242,17 @@ static void on_fatal(void *arg, const char *what)
 
 static void on_trace(void *arg, int level, const char *message)
 {
+    const struct raft_node *node = arg;
+
     (void)level;
-    node_log(arg, LOG_DEBUG, "raft: %s", message);
+    if (node->config.trace) {
+        node_log(node, LOG_DEBUG, "raft: %s", message);
+    }
+}
+
+static void on_loaded(void *arg, const void *data, size_t len)
+{
+    replica_check_loaded(((struct raft_node *)arg)->replica, data, len);
 }
 
 static void on_refused(void *arg, raft_id peer, const char *what)
@@ -197,6 +260,29 @@ static void on_refused(void *arg, raft_id peer, const char *what)
     struct raft_node *node = arg;
 
     transport_refuse(&node->transport, peer, what);
+}
+
+static void on_handed_over(void *arg)
+{
+    struct raft_node *node = arg;
+
+    node->handover.avoid = 0;
+}
+
+static void on_forgot(void *arg, raft_id peer)
+{
+    struct raft_node *node = arg;
+
+    if (node->closing || node->handover.wanted) {
+        return;
+    }
+    node_log(node, LOG_WARNING,
+             "node %" PRIu64
+             " has lost what it had acknowledged: was its directory emptied? "
+             "Leadership goes to another node, that it is sent everything again",
+             (uint64_t)peer);
+    node->handover.avoid = peer;
+    handover_start(&node->handover, 0, FORGOT_HANDOVER_MS, on_handed_over, node);
 }
 
 static void on_transport_log(void *arg, int level, const char *message)
@@ -303,7 +389,7 @@ static void set_options(struct raft_node *node)
     const struct raft_node_config *config = &node->config;
     struct raft *raft = &node->raft;
 
-    raft->tracer = config->trace ? &node->guard.tracer : NULL;
+    raft_node_set_trace(node, config->trace);
     raft_set_election_timeout(raft, config->timing.election_ms);
     raft_set_heartbeat_timeout(raft, config->timing.heartbeat_ms);
     raft_set_pre_vote(raft, true);
@@ -338,6 +424,14 @@ refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_e
                       : "");
 }
 
+static void on_removed(void *arg, const char *name)
+{
+    node_log(
+        arg, LOG_WARNING,
+        "a truncation of the log was cut off by a crash and is taken back: %s removed",
+        name);
+}
+
 static int init_raft(struct raft_node *node, char *ret_error)
 {
     struct raft_guard *guard = &node->guard;
@@ -345,9 +439,16 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .arg = node,
         .fatal = on_fatal,
         .refused = on_refused,
-        .trace = node->config.trace ? on_trace : NULL,
+        .loaded = on_loaded,
+        .forgot = on_forgot,
+        .trace = on_trace,
     };
 
+    int error = raft_tidy(datadir_raft_path(node->dir), on_removed, node);
+    if (error != 0) {
+        return refuse(ret_error, error, "cannot tidy up %.160s: %s",
+                      datadir_raft_path(node->dir), strerror(-error));
+    }
     init_transport(node);
     guard->io.version = 1;
     int rv = raft_uv_init(&guard->io, node->loop, datadir_raft_path(node->dir),
@@ -569,6 +670,12 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
         return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
                           ret_error);
     }
+    const char *wrong = raft_guard_impossible_term(&node->raft);
+    if (wrong != NULL) {
+        char detail[LOG_LINE_BYTES];
+        snprintf(detail, sizeof(detail), "metadata: %s", wrong);
+        return refuse_log(node, RAFT_CORRUPT, detail, ret_error);
+    }
     /* libraft prepares room at the start and when entries come; a leader without room takes none. */
     if (node->guard.io.capacity == 0) {
         return refuse(
@@ -586,6 +693,12 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
     return 0;
 }
 
+void raft_node_set_trace(struct raft_node *node, bool on)
+{
+    node->config.trace = on;
+    node->raft.tracer = on ? &node->guard.tracer : NULL;
+}
+
 /* ---- handing leadership over ---------------------------------------------------------------- */
 
 void raft_node_transfer(struct raft_node *node,
@@ -597,6 +710,7 @@ void raft_node_transfer(struct raft_node *node,
         on_done(arg);
         return;
     }
+    handover_end(&node->handover); /* on_forgot() */
     handover_start(&node->handover, 0, timeout_ms, on_done, arg);
     step_handover(node);
 }
@@ -713,6 +827,8 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
     ret->commit_index = raft_commit_index(raft);
     ret->applied_index = raft_last_applied(raft);
     ret->last_index = raft_last_index(raft);
+    ret->feature_level = replica_level(node->replica);
+    ret->feature_level_max = feature_level_max;
     for (unsigned i = 0; i < configuration->n && i < RAFT_NODE_MEMBERS_MAX; i++) {
         const struct raft_server *server = &configuration->servers[i];
         ret->members[i].node_id = server->id;

@@ -101,9 +101,12 @@ int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERRO
 void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void *arg);
 void raft_node_free(struct raft_node *node);
 
+/* Whether what libraft says about itself is logged, as debug lines. */
+void raft_node_set_trace(struct raft_node *node, bool on);
+
 /* Hand leadership to a connected, caught-up member, if there is one; @on_done when
  * another node leads or after @timeout_ms. Does nothing on a follower (on_done at once).
- */
+ * One that is under way is given up, and done. */
 void raft_node_transfer(struct raft_node *node,
                         uint32_t timeout_ms,
                         void (*on_done)(void *arg),
@@ -126,6 +129,7 @@ struct raft_node_status {
     bool leader, candidate;
     bool removed; /* it is no member any more, as far as it can know */
     uint64_t commit_index, applied_index, last_index;
+    uint32_t feature_level, feature_level_max; /* of the cluster; of this build */
     size_t members_count;
     struct {
         uint64_t node_id;

@@ -1,6 +1,8 @@
 #include "raft_segment.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include <raft.h>
 
@@ -18,6 +20,15 @@ enum {
     ENTRIES_MAX = 8 * 1024 * 1024 / 32, /* libraft takes a greater count for damage */
     CRC_POLYNOMIAL = 0x04c11db7,
 };
+
+bool raft_segment_name(const char *name, struct raft_segment_name *ret)
+{
+    int end = 0;
+
+    return sscanf(name, "%016" SCNu64 "-%016" SCNu64 "%n", &ret->first, &ret->last,
+                  &end) == 2 &&
+           name[end] == '\0';
+}
 
 struct crc_table {
     uint32_t of[256];

@@ -13,6 +13,7 @@
 #ifndef NETLOCK_RAFT_SEGMENT_H
 #define NETLOCK_RAFT_SEGMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,14 @@ enum { RAFT_SEGMENT_FORMAT = 1 };
 
 /* CRC-32 as libraft computes it: polynomial 0x04c11db7, not reflected, not inverted. */
 uint32_t raft_segment_crc(const uint8_t *data, size_t len, uint32_t crc);
+
+/* The entries that a closed segment's file name speaks of. */
+struct raft_segment_name {
+    uint64_t first, last;
+};
+
+/* Returns false if @name is not that of a closed segment. */
+bool raft_segment_name(const char *name, struct raft_segment_name *ret);
 
 struct raft_segment_entry {
     uint64_t index, term;

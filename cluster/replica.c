@@ -5,9 +5,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "batch.h"
 #include "entry.h"
+#include "feature_level.h"
 #include "log_bound.h"
 #include "outbox.h"
 #include "raft_guard.h"
@@ -19,6 +21,7 @@ static_assert((size_t)REPLICA_BATCH_BYTES_MAX <= RAFT_GUARD_ENTRY_BYTES_MAX,
 enum {
     RETRY_MS =
         100, /* after libraft refused an entry for want of disk space, or in a transfer */
+    SNAPSHOT_STEP_MS = 1, /* from one step to the next: half of the time is for clients */
     FATAL_BYTES = 512,
 };
 
@@ -31,15 +34,25 @@ struct in_flight {
     uint64_t stamped_mono_ms;
 };
 
+/* One that is being encoded. */
+struct snapshot {
+    struct snapshot_writer *writer; /* NULL: none */
+    struct raft_buffer *buf;        /* libraft's: empty until then */
+    uint64_t next_mono_ms;          /* when the next step is due */
+};
+
 struct replica {
     struct replica_config config;
     struct replica_host host;
     struct raft_fsm raft_fsm;
     struct raft *raft;
     struct log_bound log_bound;
+    struct snapshot snapshot;
 
     struct fsm *fsm;
     uint64_t commands_index; /* the last entry with commands that is in `fsm`; 0: none */
+    uint32_t level;          /* the highest in `fsm` */
+    uint32_t level_offered;  /* of all members; 0: not known */
     struct entry_reader reader;
     struct outbox outbox;
     struct fsm_events overheard; /* events that are of no use but for what they tell us */
@@ -72,6 +85,30 @@ die(const struct replica *replica, const char *format, ...)
     va_end(args);
     replica->host.fatal(replica->host.arg, what);
     abort();
+}
+
+/* @what: "entry 7", "a snapshot". */
+static _Noreturn void
+die_unread(const struct replica *replica, const char *what, const char *error)
+{
+    char text[FATAL_BYTES];
+
+    if (!durable_is_newer(error) || replica->host.newer == NULL) {
+        die(replica, "%s cannot be read: %s", what, error);
+    }
+    snprintf(text, sizeof(text), "%s cannot be read: %s: start the newer version", what,
+             error);
+    replica->host.newer(replica->host.arg, text);
+    abort();
+}
+
+static _Noreturn void
+die_at_entry(const struct replica *replica, uint64_t index, const char *error)
+{
+    char what[64];
+
+    snprintf(what, sizeof(what), "entry %llu", (unsigned long long)index);
+    die_unread(replica, what, error);
 }
 
 /* Whether libraft still leads in the term that the last flush knew. */
@@ -157,7 +194,7 @@ static void apply_commands(struct replica *replica, bool own, uint64_t index)
         apply_command(replica, &command, own, index);
     }
     if (error != NULL) {
-        die(replica, "entry %llu cannot be read: %s", (unsigned long long)index, error);
+        die_at_entry(replica, index, error);
     }
 }
 
@@ -190,7 +227,7 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
     const char *error = entry_reader_open(&replica->reader, buf->base, buf->len);
 
     if (error != NULL) {
-        die(replica, "entry %llu cannot be read: %s", (unsigned long long)index, error);
+        die_at_entry(replica, index, error);
     }
     check_no_hole(replica, index);
     check_agreement(replica, index);
@@ -203,6 +240,9 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
                     replica->in_flight.number == header->batch));
     apply_commands(replica, own, index);
     replica->commands_index = index;
+    if (header->level > replica->level) {
+        replica->level = header->level;
+    }
     note_time(replica, own);
     if (own) {
         /* The table's time: an epoch entry may be stamped before it, when entries of earlier
@@ -226,16 +266,40 @@ static int on_snapshot(struct raft_fsm *raft_fsm,
                        unsigned *ret_count)
 {
     struct replica *replica = raft_fsm->data;
-    struct raft_buffer *buf = raft_malloc(sizeof(*buf));
+    struct raft_buffer *buf = raft_calloc(1, sizeof(*buf));
 
     if (buf == NULL) {
         abort();
     }
-    snapshot_encode(replica->fsm, replica->commands_index, &buf->base, &buf->len);
+    if (replica->config.snapshot_step_records == 0) {
+        snapshot_encode(replica->fsm, replica->commands_index, replica->level, &buf->base,
+                        &buf->len);
+    } else {
+        assert(replica->snapshot.writer == NULL);
+        replica->snapshot.writer =
+            snapshot_writer_new(replica->fsm, replica->commands_index, replica->level);
+        replica->snapshot.buf = buf;
+    }
     log_bound_snapshot(&replica->log_bound, replica->raft);
     *ret_bufs = buf;
     *ret_count = 1;
     return 0;
+}
+
+/* The guard sees when the bytes are there. */
+static void go_on_with_snapshot(struct replica *replica, uint64_t mono_ms)
+{
+    struct snapshot *snapshot = &replica->snapshot;
+
+    if (snapshot->writer == NULL || mono_ms < snapshot->next_mono_ms) {
+        return;
+    }
+    snapshot->next_mono_ms = mono_ms + SNAPSHOT_STEP_MS;
+    if (snapshot_writer_step(snapshot->writer, replica->config.snapshot_step_records)) {
+        return;
+    }
+    snapshot_writer_finish(snapshot->writer, &snapshot->buf->base, &snapshot->buf->len);
+    snapshot->writer = NULL;
 }
 
 static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
@@ -246,8 +310,10 @@ static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
                                         &fsm, &replica->commands_index);
 
     if (error != NULL) {
-        die(replica, "a snapshot cannot be read: %s", error);
+        die_unread(replica, "a snapshot", error);
     }
+    assert(replica->snapshot.writer == NULL); /* guard B1 */
+    replica->level = snapshot_level(buf->base);
     fsm_free(replica->fsm);
     replica->fsm = fsm;
     replica->unanchored_ms = fsm_now_ms(fsm);
@@ -336,10 +402,16 @@ static uint64_t tick_due_ms(const struct replica *replica)
     return deadline_ms < latest_ms ? deadline_ms : latest_ms;
 }
 
+static bool level_is_due(const struct replica *replica)
+{
+    return replica->role == REPLICA_SERVING && replica->level_offered > replica->level;
+}
+
 static void propose_due_tick(struct replica *replica, uint64_t mono_ms)
 {
     if (replica->open.commands_count == 0 &&
-        leader_clock_now(&replica->clock, mono_ms) >= tick_due_ms(replica)) {
+        (level_is_due(replica) ||
+         leader_clock_now(&replica->clock, mono_ms) >= tick_due_ms(replica))) {
         struct fsm_command tick = {.type = FSM_CMD_TICK};
         batch_queue_add(&replica->open, &tick, REPLICA_BATCH_BYTES_MAX);
     }
@@ -355,11 +427,24 @@ static uint64_t stamp(struct replica *replica, uint64_t mono_ms)
     return replica->stamped_ms;
 }
 
+/* libraft keeps an entry for long: in just the memory that it takes. */
+static struct raft_buffer copy_of(const uint8_t *data, size_t len)
+{
+    struct raft_buffer copy = {.base = raft_malloc(len), .len = len};
+
+    if (copy.base == NULL) {
+        abort();
+    }
+    memcpy(copy.base, data, len);
+    return copy;
+}
+
 static void submit(struct replica *replica, uint64_t mono_ms)
 {
     struct in_flight *in_flight = &replica->in_flight;
     struct batch *batch = replica->open.first;
     struct entry_header header = {
+        .level = level_is_due(replica) ? replica->level_offered : replica->level,
         .cluster_ms = stamp(replica, mono_ms),
         .proposer = replica->config.node_id,
         .proposer_term = replica->term,
@@ -367,15 +452,15 @@ static void submit(struct replica *replica, uint64_t mono_ms)
         .prior_index = replica->commands_index,
         .prior_digest = fsm_digest(replica->fsm),
     };
-    struct raft_buffer buf;
     uint8_t *data;
-    int rv;
+    size_t len;
 
-    entry_writer_close(&batch->entry, &header, &data, &buf.len);
-    buf.base = data;
+    entry_writer_close(&batch->entry, &header, &data, &len);
+    struct raft_buffer buf = copy_of(data, len);
     /* No callback: on_apply() and notice_role() see all that it could tell. */
-    rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
+    int rv = raft_guard_apply(replica->raft, &in_flight->request, &buf, NULL);
     if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE) {
+        raft_free(buf.base);
         replica->retry_mono_ms = mono_ms + RETRY_MS;
         return;
     }
@@ -385,7 +470,6 @@ static void submit(struct replica *replica, uint64_t mono_ms)
     in_flight->batch = batch_queue_take(&replica->open);
     in_flight->number = header.batch;
     in_flight->stamped_mono_ms = mono_ms;
-    entry_writer_forget(&batch->entry);
     replica->batches_count++;
 }
 
@@ -402,6 +486,7 @@ struct replica *replica_new(const struct replica_config *config,
     replica->config = *config;
     replica->host = *host;
     replica->fsm = fsm_new(config->hash_seed);
+    replica->level = FEATURE_LEVEL_FIRST;
     replica->log_bound = (struct log_bound){.bytes_max = config->log_bytes_max,
                                             .threshold = config->snapshot_threshold,
                                             .trailing = config->snapshot_trailing};
@@ -426,6 +511,7 @@ void replica_free(struct replica *replica)
     batch_queue_release(&replica->open);
     outbox_release(&replica->outbox);
     fsm_events_release(&replica->overheard);
+    snapshot_writer_free(replica->snapshot.writer);
     fsm_free(replica->fsm);
     free(replica);
 }
@@ -456,6 +542,7 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     anchor_clock(replica, mono_ms);
     notice_role(replica);
     outbox_deliver(&replica->outbox, &replica->host);
+    go_on_with_snapshot(replica, mono_ms);
 
     if (!leads(replica) || replica->in_flight.batch != NULL ||
         mono_ms < replica->retry_mono_ms) {
@@ -472,15 +559,12 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
     return leader_clock_now(&replica->clock, mono_ms);
 }
 
-uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+static uint64_t leader_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
-    if (!outbox_is_empty(&replica->outbox)) {
-        return mono_ms;
-    }
     if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL) {
         return UINT64_MAX;
     }
-    if (replica->open.commands_count > 0) {
+    if (replica->open.commands_count > 0 || level_is_due(replica)) {
         return replica->retry_mono_ms > mono_ms ? replica->retry_mono_ms : mono_ms;
     }
 
@@ -490,6 +574,40 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
         return UINT64_MAX;
     }
     return mono_ms + leader_clock_until(&replica->clock, due_ms, mono_ms);
+}
+
+uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
+{
+    uint64_t deadline_ms = leader_deadline_ms(replica, mono_ms);
+
+    if (!outbox_is_empty(&replica->outbox)) {
+        return mono_ms;
+    }
+    if (replica->snapshot.writer != NULL &&
+        replica->snapshot.next_mono_ms < deadline_ms) {
+        deadline_ms = replica->snapshot.next_mono_ms;
+    }
+    return deadline_ms;
+}
+
+void replica_offer_level(struct replica *replica, uint32_t level)
+{
+    replica->level_offered = level;
+}
+
+uint32_t replica_level(const struct replica *replica)
+{
+    return replica->level;
+}
+
+void replica_check_loaded(const struct replica *replica, const void *data, size_t len)
+{
+    struct entry_reader reader;
+    const char *error = entry_reader_open(&reader, data, len);
+
+    if (error != NULL && durable_is_newer(error)) {
+        die_unread(replica, "the log", error);
+    }
 }
 
 enum replica_role replica_role(const struct replica *replica)
@@ -511,7 +629,8 @@ void replica_backup(const struct replica *replica,
     size_t snapshot_len;
 
     assert(origin->index >= replica->commands_index);
-    snapshot_encode(replica->fsm, replica->commands_index, &snapshot, &snapshot_len);
+    snapshot_encode(replica->fsm, replica->commands_index, replica->level, &snapshot,
+                    &snapshot_len);
     backup_encode(origin, snapshot, snapshot_len, ret_data, ret_len);
     raft_free(snapshot);
 }

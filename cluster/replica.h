@@ -25,6 +25,9 @@
  * Time. While a deadline is pending in the lock table, the leader proposes a tick when it is due and
  * at least once per tick_interval_ms; none when nothing is pending.
  *
+ * Levels. Entries and snapshots are written in the format of the cluster's feature level, which the owner
+ * may offer to raise: feature_level.h.
+ *
  * Agreement. Each entry carries the leader's state digest before it, and the index at which that was
  * taken; a replica whose own digest differs has diverged, one that has not come to that index has a
  * hole in its log: it says so through host.fatal and must stop.
@@ -69,6 +72,9 @@ struct replica_config {
         commands_waiting_max; /* in the open batches; above it replica_propose says -EBUSY */
     uint64_t log_bytes_max;                         /* see log_bound.h; 0: no bound */
     unsigned snapshot_threshold, snapshot_trailing; /* what libraft was given */
+    /* Of a snapshot, in each replica_flush(), so that it does not stop the loop. Needs the guard: see
+     * raft_guard_snapshot_turn(). 0: all at once (of a raft_node: 2048). */
+    size_t snapshot_step_records;
 };
 
 /* What the replica tells its owner. Called from replica_flush() only, never from inside libraft.
@@ -82,6 +88,8 @@ struct replica_host {
     /* The node must stop: diverged, or an entry or snapshot it cannot read. May be called from
      * inside libraft; must not return. */
     void (*fatal)(void *arg, const char *what);
+    /* As fatal: what it cannot read is of a newer build. NULL: fatal says that, too. */
+    void (*newer)(void *arg, const char *what);
 };
 
 struct replica;
@@ -100,7 +108,8 @@ void replica_set_raft(struct replica *replica, struct raft *raft);
  * -EMSGSIZE if no entry can carry it: too long, or a value that the lock table does not take. */
 int replica_propose(struct replica *replica, const struct fsm_command *command);
 
-/* Notice role changes, hand events to the host, close and submit the open batch, propose due ticks.
+/* Notice role changes, hand events to the host, close and submit the open batch, propose due ticks,
+ * go on with a snapshot.
  * A batch that libraft refuses (disks full, leadership being transferred) is kept and tried again.
  * @mono_ms: steady time now, never falling. */
 void replica_flush(struct replica *replica, uint64_t mono_ms);
@@ -108,6 +117,16 @@ void replica_flush(struct replica *replica, uint64_t mono_ms);
 /* Steady time at which replica_flush() must run again even if nothing else happens; UINT64_MAX:
  * never. */
 uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms);
+
+/* What all members can read, see feature_level.h; asked of a leader. The cluster's level rises to it with
+ * the next entry, and one is proposed for that. 0: not known. */
+void replica_offer_level(struct replica *replica, uint32_t level);
+/* Of the cluster, as far as this replica has applied the log. */
+uint32_t replica_level(const struct replica *replica);
+
+/* Stops as for an entry that it cannot read, if the bytes @data of one are of a newer build. For those
+ * that were loaded at the start: they are applied only when a leader has said that they are committed. */
+void replica_check_loaded(const struct replica *replica, const void *data, size_t len);
 
 enum replica_role replica_role(const struct replica *replica);
 const struct fsm *replica_table(const struct replica *replica);

@@ -93,7 +93,8 @@ static int put_snapshot(struct writing *writing,
     };
     int rv = init_members(config, &snapshot.configuration);
 
-    snapshot_encode(restore->table, restore->commands_index, &buf.base, &buf.len);
+    snapshot_encode(restore->table, restore->commands_index, restore->origin.level,
+                    &buf.base, &buf.len);
     if (rv == 0) {
         rv = writing->io.set_term(&writing->io, snapshot.term);
     }

@@ -1,6 +1,12 @@
 #include "snapshot.h"
 
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "durable.h"
+#include "feature_level.h"
 #include "snapshot_record.h"
 
 enum {
@@ -13,6 +19,8 @@ enum {
     HEADER_BYTES = 40,
 
     PADDING = 8,
+
+    CHECKSUM_BYTES_PER_RECORD = 1024, /* in about the time of encoding one */
 };
 
 /* ---- writing -------------------------------------------------------------------------- */
@@ -30,18 +38,17 @@ static void dump_record(void *arg, const struct fsm_record *record)
     dump->records_count++;
 }
 
-void snapshot_encode(const struct fsm *fsm,
-                     uint64_t commands_index,
-                     void **ret_data,
-                     size_t *ret_len)
+static void begin(struct dump *dump)
 {
-    struct dump dump = {0};
-    struct durable_bytes *bytes = &dump.bytes;
+    *dump = (struct dump){0};
+    durable_reserve(&dump->bytes, HEADER_BYTES);
+    dump->bytes.len = HEADER_BYTES;
+}
 
-    durable_reserve(bytes, HEADER_BYTES);
-    bytes->len = HEADER_BYTES;
-    fsm_dump(fsm, dump_record, &dump);
-
+/* Behind the last record: all but the checksum. */
+static void complete(struct dump *dump, uint64_t commands_index, uint32_t level)
+{
+    struct durable_bytes *bytes = &dump->bytes;
     uint64_t records_bytes = bytes->len - HEADER_BYTES;
 
     durable_reserve(bytes, PADDING);
@@ -49,15 +56,112 @@ void snapshot_encode(const struct fsm *fsm,
         bytes->data[bytes->len++] = 0;
     }
     durable_put_u32(bytes->data + AT_MAGIC, SNAPSHOT_MAGIC);
-    durable_put_u32(bytes->data + AT_FORMAT, SNAPSHOT_FORMAT);
+    durable_put_u32(bytes->data + AT_FORMAT, level);
     durable_put_u64(bytes->data + AT_COMMANDS_INDEX, commands_index);
-    durable_put_u64(bytes->data + AT_RECORDS_COUNT, dump.records_count);
+    durable_put_u64(bytes->data + AT_RECORDS_COUNT, dump->records_count);
     durable_put_u64(bytes->data + AT_RECORDS_BYTES, records_bytes);
-    durable_put_u64(bytes->data + AT_CHECKSUM,
-                    durable_checksum(bytes->data + AT_COMMANDS_INDEX,
-                                     bytes->len - AT_COMMANDS_INDEX));
+}
+
+void snapshot_encode(const struct fsm *fsm,
+                     uint64_t commands_index,
+                     uint32_t level,
+                     void **ret_data,
+                     size_t *ret_len)
+{
+    struct dump dump;
+
+    begin(&dump);
+    fsm_dump(fsm, dump_record, &dump);
+    complete(&dump, commands_index, level);
+    durable_put_u64(dump.bytes.data + AT_CHECKSUM,
+                    durable_checksum(dump.bytes.data + AT_COMMANDS_INDEX,
+                                     dump.bytes.len - AT_COMMANDS_INDEX));
+    *ret_data = dump.bytes.data;
+    *ret_len = dump.bytes.len;
+}
+
+/* ---- writing in steps ----------------------------------------------------------------- */
+
+struct snapshot_writer {
+    struct fsm_dump *records; /* NULL: all are encoded */
+    struct dump dump;
+    uint64_t commands_index;
+    uint32_t level;
+    XXH64_state_t checksum;
+    size_t checksum_at; /* what lies before is in it */
+};
+
+struct snapshot_writer *
+snapshot_writer_new(struct fsm *fsm, uint64_t commands_index, uint32_t level)
+{
+    struct snapshot_writer *writer = malloc(sizeof(*writer));
+
+    if (writer == NULL) {
+        abort();
+    }
+    *writer = (struct snapshot_writer){
+        .records = fsm_dump_begin(fsm),
+        .commands_index = commands_index,
+        .level = level,
+        .checksum_at = AT_COMMANDS_INDEX,
+    };
+    XXH64_reset(&writer->checksum, 0);
+    begin(&writer->dump);
+    return writer;
+}
+
+void snapshot_writer_free(struct snapshot_writer *writer)
+{
+    if (writer != NULL) {
+        fsm_dump_end(writer->records);
+        durable_release(&writer->dump.bytes);
+        free(writer);
+    }
+}
+
+static void step_records(struct snapshot_writer *writer, size_t records)
+{
+    if (!fsm_dump_step(writer->records, records, dump_record, &writer->dump)) {
+        fsm_dump_end(writer->records);
+        writer->records = NULL;
+        complete(&writer->dump, writer->commands_index, writer->level);
+    }
+}
+
+/* The numbers in front of the records are part of the checksum, and known last. */
+static void step_checksum(struct snapshot_writer *writer, size_t records)
+{
+    const struct durable_bytes *bytes = &writer->dump.bytes;
+    size_t left = bytes->len - writer->checksum_at;
+    size_t len = records < left / CHECKSUM_BYTES_PER_RECORD
+                     ? records * CHECKSUM_BYTES_PER_RECORD
+                     : left;
+
+    XXH64_update(&writer->checksum, bytes->data + writer->checksum_at, len);
+    writer->checksum_at += len;
+}
+
+bool snapshot_writer_step(struct snapshot_writer *writer, size_t records)
+{
+    if (writer->records != NULL) {
+        step_records(writer, records);
+    } else {
+        step_checksum(writer, records);
+    }
+    return writer->records != NULL || writer->checksum_at < writer->dump.bytes.len;
+}
+
+void snapshot_writer_finish(struct snapshot_writer *writer,
+                            void **ret_data,
+                            size_t *ret_len)
+{
+    struct durable_bytes *bytes = &writer->dump.bytes;
+
+    durable_put_u64(bytes->data + AT_CHECKSUM, XXH64_digest(&writer->checksum));
     *ret_data = bytes->data;
     *ret_len = bytes->len;
+    *bytes = (struct durable_bytes){0};
+    snapshot_writer_free(writer);
 }
 
 /* ---- reading -------------------------------------------------------------------------- */
@@ -67,8 +171,11 @@ static const char *check_header(const uint8_t *data, size_t len)
     if (len < HEADER_BYTES || durable_get_u32(data + AT_MAGIC) != SNAPSHOT_MAGIC) {
         return "it is not a snapshot of this service";
     }
-    if (durable_get_u32(data + AT_FORMAT) != SNAPSHOT_FORMAT) {
-        return "it comes from a newer version";
+    if (durable_get_u32(data + AT_FORMAT) == 0) {
+        return "it is damaged (format)";
+    }
+    if (durable_get_u32(data + AT_FORMAT) > feature_level_max) {
+        return durable_newer;
     }
     if (durable_get_u64(data + AT_CHECKSUM) !=
         durable_checksum(data + AT_COMMANDS_INDEX, len - AT_COMMANDS_INDEX)) {
@@ -136,4 +243,9 @@ const char *snapshot_decode(const void *data,
     *ret_fsm = fsm;
     *ret_commands_index = durable_get_u64(bytes + AT_COMMANDS_INDEX);
     return NULL;
+}
+
+uint32_t snapshot_level(const void *data)
+{
+    return durable_get_u32((const uint8_t *)data + AT_FORMAT);
 }

@@ -6,7 +6,6 @@
 #include "log.pb-c.h"
 
 static const char damaged[] = "it has a record that is damaged";
-static const char newer[] = "it has a record of a newer version";
 static const char out_of_range[] = "it has a record with a value out of range";
 
 /* ---- writing -------------------------------------------------------------------------- */
@@ -241,7 +240,7 @@ const char *snapshot_record_read(struct durable_arena *arena,
         return damaged;
     }
     if (message->kind_case == NETLOCK__LOG__RECORD__KIND__NOT_SET) {
-        return newer;
+        return durable_newer_record;
     }
     if (!read_record(message, &record)) {
         return out_of_range;

@@ -337,7 +337,8 @@ void transport_accepted(struct transport *transport,
 
 void transport_connect_done(struct transport *transport,
                             uint64_t node_id,
-                            const struct sockaddr_storage *address)
+                            const struct sockaddr_storage *address,
+                            uint32_t level)
 {
     struct transport_peer *peer = peer_get(transport, node_id);
 
@@ -345,23 +346,42 @@ void transport_connect_done(struct transport *transport,
     if (peer != NULL) {
         peer->unreachable = false;
         peer->reached_at = *address;
+        peer->level = level;
     }
 }
 
-bool transport_reached_at(const struct raft_uv_transport *face,
-                          uint64_t node_id,
-                          struct sockaddr_storage *ret)
+/* The peer, if it was ever reached. */
+static const struct transport_peer *peer_reached(const struct raft_uv_transport *face,
+                                                 uint64_t node_id)
 {
     const struct transport *transport = face->impl;
 
     for (unsigned i = 0; i < TRANSPORT_PEERS_MAX; i++) {
         const struct transport_peer *peer = &transport->peers[i];
         if (peer->node_id == node_id && peer->reached_at.ss_family != 0) {
-            *ret = peer->reached_at;
-            return true;
+            return peer;
         }
     }
-    return false;
+    return NULL;
+}
+
+bool transport_reached_at(const struct raft_uv_transport *face,
+                          uint64_t node_id,
+                          struct sockaddr_storage *ret)
+{
+    const struct transport_peer *peer = peer_reached(face, node_id);
+
+    if (peer != NULL) {
+        *ret = peer->reached_at;
+    }
+    return peer != NULL;
+}
+
+uint32_t transport_level(const struct raft_uv_transport *face, uint64_t node_id)
+{
+    const struct transport_peer *peer = peer_reached(face, node_id);
+
+    return peer != NULL ? peer->level : 0;
 }
 
 void transport_connect_failed(struct transport *transport,

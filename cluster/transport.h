@@ -100,6 +100,9 @@ void transport_release(struct raft_uv_transport *face);
 /* Whether our connection to @node_id is established, as far as the kernel knows now. */
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id);
 
+/* The feature level that @node_id said it can, when our connection to it was made; 0: there was none. */
+uint32_t transport_level(const struct raft_uv_transport *face, uint64_t node_id);
+
 /* Where our last connection to @node_id was made to. False: there was none. */
 bool transport_reached_at(const struct raft_uv_transport *face,
                           uint64_t node_id,

@@ -2,8 +2,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "feature_level.h"
 
 static const uint8_t HELLO_MAGIC[4] = {'N', 'L', 'K', 'P'};
 static const uint8_t REPLY_MAGIC[4] = {'N', 'L', 'K', 'R'};
@@ -146,4 +150,12 @@ int handshake_reply_parse(const uint8_t *bytes, size_t len, struct handshake_rep
         *ret = reply;
     }
     return (int)whole;
+}
+
+uint32_t handshake_reply_level(const struct handshake_reply *reply)
+{
+    uint32_t level;
+
+    return sscanf(reply->reason, "level %" SCNu32, &level) == 1 ? level
+                                                                : FEATURE_LEVEL_FIRST;
 }

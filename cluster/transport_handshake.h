@@ -6,8 +6,9 @@
  *
  *   hello  4 magic "NLKP"  4 version  8 from node  8 to node  2 cluster length  2 address
  * length cluster id, then the peer address of the sender reply  4 magic "NLKR"  4 version
- * 8 from node  4 verdict  2 reason length reason: text for the log of the other side,
- * empty when welcome
+ * 8 from node  4 verdict  2 reason length reason: text for the log of the other side;
+ * when welcome "level N", the feature level that the node can, or nothing, which is
+ * level 1
  *
  * The layout of the heads and of the reply never changes, so that any version can refuse
  * any other and be understood. Lengths are bounded before anything is read: a message
@@ -69,5 +70,8 @@ size_t handshake_reply_format(const struct handshake_reply *reply,
  * head, which then is the whole message. */
 int handshake_hello_parse(const uint8_t *bytes, size_t len, struct handshake_hello *ret);
 int handshake_reply_parse(const uint8_t *bytes, size_t len, struct handshake_reply *ret);
+
+/* The level that a welcome says. */
+uint32_t handshake_reply_level(const struct handshake_reply *reply);
 
 #endif

@@ -15,6 +15,7 @@ struct transport_peer {
     bool unreachable;       /* and that has been logged */
     uint64_t shut_until_ms; /* it said what was refused */
     struct sockaddr_storage reached_at; /* family 0: never was */
+    uint32_t level;                     /* when it was; 0: never was */
 };
 
 /* What is logged at most once per TRANSPORT_LOG_INTERVAL_MS. */
@@ -90,10 +91,11 @@ int transport_tap(struct transport *transport,
 void transport_accepted(struct transport *transport,
                         const struct handshake_hello *hello,
                         uv_stream_t *stream);
-/* @address: where the node was reached. */
+/* @address: where the node was reached; @level: the feature level that it can. */
 void transport_connect_done(struct transport *transport,
                             uint64_t node_id,
-                            const struct sockaddr_storage *address);
+                            const struct sockaddr_storage *address,
+                            uint32_t level);
 
 /* Log it, unless it has been since the peer was last connected. */
 void transport_connect_failed(struct transport *transport,

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "feature_level.h"
 #include "memory.h"
 #include "peer_address.h"
 #include "transport_internal.h"
@@ -167,8 +168,8 @@ static void link_deliver(struct transport_link *link)
         return;
     }
     link->request = NULL; /* answered here, not at the end of the link */
-    transport_connect_done(transport, node_id,
-                           &link->targets.items[link->target_next - 1]);
+    transport_connect_done(transport, node_id, &link->targets.items[link->target_next - 1],
+                           handshake_reply_level(&link->reply));
     request->cb(request, stream, 0);
 }
 
@@ -413,6 +414,9 @@ static void answer_hello(struct transport_link *link)
     enum handshake_verdict verdict = transport_judge(
         transport, &link->hello, peer_socket_identity(link->socket), reply->reason);
     reply->verdict = verdict;
+    if (verdict == HANDSHAKE_WELCOME) {
+        snprintf(reply->reason, sizeof reply->reason, "level %" PRIu32, feature_level_max);
+    }
     if (verdict != HANDSHAKE_WELCOME) {
         transport_log_gated(transport, &transport->refused_them[verdict],
                             "refused a connection from node %" PRIu64 " (%s): %s",

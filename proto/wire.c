@@ -232,6 +232,10 @@ bool wire_name_valid(const char *data, size_t len)
     const uint8_t *at = (const uint8_t *)data;
     size_t step = 0;
     for (size_t i = 0; i < len; i += step) {
+        step = 1;
+        if (at[i] >= 0x20 && at[i] < 0x7f) {
+            continue;
+        }
         step = utf8_sequence(at + i, len - i);
         bool c0 = at[i] < 0x20 || at[i] == 0x7f;
         bool c1 = step == 2 && at[i] == 0xc2 && at[i + 1] < 0xa0;

@@ -73,6 +73,7 @@ enum wire_request_type {
     WIRE_REQ_BACKUP,
     WIRE_REQ_CLIENT_KILL,
     WIRE_REQ_CLUSTER_CHANGE,
+    WIRE_REQ_NODE_CONTROL,
 };
 
 enum wire_change {
@@ -80,6 +81,14 @@ enum wire_change {
     WIRE_CHANGE_PROMOTE,
     WIRE_CHANGE_REMOVE,
     WIRE_CHANGE_TRANSFER,
+};
+
+/* Numbers of the protocol's LogLevel; 0: none. */
+enum wire_log_level {
+    WIRE_LOG_ERROR = 1,
+    WIRE_LOG_WARNING,
+    WIRE_LOG_INFO,
+    WIRE_LOG_DEBUG,
 };
 
 struct wire_request {
@@ -145,6 +154,10 @@ struct wire_request {
             struct wire_str peer_address, client_address; /* ADD: not empty */
             bool force;
         } cluster_change;
+        struct {
+            bool has_draining, draining;
+            enum wire_log_level log_level; /* 0: as it is */
+        } node_control;
     };
 };
 
@@ -198,6 +211,7 @@ enum wire_response_type {
     WIRE_RESP_BACKUP,
     WIRE_RESP_CLIENT_KILL,
     WIRE_RESP_CLUSTER_CHANGE,
+    WIRE_RESP_NODE_CONTROL,
 };
 
 /* These have the numbers of the enums of the same name in gonetlock.proto; asserted in
@@ -393,6 +407,10 @@ struct wire_response {
             uint64_t node_id, term, leader_id, commit_index, applied_index, last_index;
             uint64_t cluster_time_ms, checkpoint_index, checkpoint_hash;
             uint64_t locks, holds, waits, clients, connections, uptime_ms, last_token;
+            uint64_t requests, commits, commits_us;
+            uint32_t feature_level, feature_level_max;
+            bool draining;
+            enum wire_log_level log_level;
             enum wire_role role;
             struct wire_str cluster_id, server, leader_address;
             const struct wire_member *members;
@@ -409,6 +427,11 @@ struct wire_response {
             enum wire_change_result result;
             struct wire_str text;
         } cluster_change;
+        struct {
+            uint64_t node_id;
+            bool draining;
+            enum wire_log_level log_level;
+        } node_control;
     };
 };
 

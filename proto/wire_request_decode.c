@@ -330,6 +330,22 @@ static void read_cluster_change(const ProtobufCMessage *base,
     }
 }
 
+static void read_node_control(const ProtobufCMessage *base,
+                              struct wire_request *ret,
+                              struct wire_refusal *refusal)
+{
+    const Gonetlock__NodeControlRequest *m = (const void *)base;
+    ret->node_control.has_draining = m->has_draining != 0;
+    ret->node_control.draining = m->draining != 0;
+    if (m->log_level != GONETLOCK__LOG_LEVEL__LOG_LEVEL_UNSPECIFIED &&
+        protobuf_c_enum_descriptor_get_value(&gonetlock__log_level__descriptor,
+                                             (int)m->log_level) == NULL) {
+        refuse(refusal, WIRE_INVALID, "log_level: not one of the protocol's");
+        return;
+    }
+    ret->node_control.log_level = (enum wire_log_level)m->log_level;
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -378,6 +394,7 @@ static const struct kind kinds[] = {
          cluster_change_request,
          CLUSTER_CHANGE,
          read_cluster_change),
+    KIND("NodeControlRequest", node_control_request, NODE_CONTROL, read_node_control),
 };
 #undef KIND
 

@@ -185,6 +185,15 @@ static int put_cluster_change(struct wire_buf *buf, const struct wire_request *r
     return wire_put_message(buf, request->key, &m.base);
 }
 
+static int put_node_control(struct wire_buf *buf, const struct wire_request *request)
+{
+    Gonetlock__NodeControlRequest m = GONETLOCK__NODE_CONTROL_REQUEST__INIT;
+    m.has_draining = request->node_control.has_draining;
+    m.draining = request->node_control.draining;
+    WIRE_SET_NONZERO(m, log_level, (Gonetlock__LogLevel)request->node_control.log_level);
+    return wire_put_message(buf, request->key, &m.base);
+}
+
 int wire_encode_request(struct wire_buf *buf, const struct wire_request *request)
 {
     switch (request->type) {
@@ -226,6 +235,8 @@ int wire_encode_request(struct wire_buf *buf, const struct wire_request *request
         return put_client_kill(buf, request);
     case WIRE_REQ_CLUSTER_CHANGE:
         return put_cluster_change(buf, request);
+    case WIRE_REQ_NODE_CONTROL:
+        return put_node_control(buf, request);
     }
     assert(false && "a request type of this build");
     return -EINVAL;

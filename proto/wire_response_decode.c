@@ -425,6 +425,12 @@ static void read_force_release(struct reading *reading,
     ret->force_release.holds_broken = m->holds_broken;
 }
 
+static enum wire_log_level read_log_level(Gonetlock__LogLevel level)
+{
+    return (enum wire_log_level)known_or_zero(&gonetlock__log_level__descriptor,
+                                              (int)level);
+}
+
 static void read_cluster_status(struct reading *reading,
                                 const ProtobufCMessage *base,
                                 struct wire_response *ret)
@@ -453,6 +459,24 @@ static void read_cluster_status(struct reading *reading,
     ret->cluster_status.connections = m->connections;
     ret->cluster_status.uptime_ms = m->uptime;
     ret->cluster_status.last_token = m->last_token;
+    ret->cluster_status.draining = m->draining != 0;
+    ret->cluster_status.log_level = read_log_level(m->log_level);
+    ret->cluster_status.feature_level = m->feature_level;
+    ret->cluster_status.feature_level_max = m->feature_level_max;
+    ret->cluster_status.requests = m->requests;
+    ret->cluster_status.commits = m->commits;
+    ret->cluster_status.commits_us = m->commits_time;
+}
+
+static void read_node_control(struct reading *reading,
+                              const ProtobufCMessage *base,
+                              struct wire_response *ret)
+{
+    (void)reading;
+    const Gonetlock__NodeControlResponse *m = (const void *)base;
+    ret->node_control.node_id = m->node_id;
+    ret->node_control.draining = m->draining != 0;
+    ret->node_control.log_level = read_log_level(m->log_level);
 }
 
 static void read_backup(struct reading *reading,
@@ -558,6 +582,11 @@ static const struct kind kinds[] = {
          cluster_change_response,
          CLUSTER_CHANGE,
          read_cluster_change,
+         true),
+    KIND("NodeControlResponse",
+         node_control_response,
+         NODE_CONTROL,
+         read_node_control,
          true),
 };
 #undef KIND

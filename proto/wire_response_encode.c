@@ -462,6 +462,14 @@ static int put_cluster_status(struct wire_buf *buf,
     WIRE_SET_NONZERO(m, connections, response->cluster_status.connections);
     WIRE_SET_NONZERO(m, uptime, response->cluster_status.uptime_ms);
     WIRE_SET_NONZERO(m, last_token, response->cluster_status.last_token);
+    WIRE_SET_NONZERO(m, draining, response->cluster_status.draining);
+    WIRE_SET_NONZERO(m, log_level,
+                     (Gonetlock__LogLevel)response->cluster_status.log_level);
+    WIRE_SET_NONZERO(m, feature_level, response->cluster_status.feature_level);
+    WIRE_SET_NONZERO(m, feature_level_max, response->cluster_status.feature_level_max);
+    WIRE_SET_NONZERO(m, requests, response->cluster_status.requests);
+    WIRE_SET_NONZERO(m, commits, response->cluster_status.commits);
+    WIRE_SET_NONZERO(m, commits_time, response->cluster_status.commits_us);
     m.n_members = response->cluster_status.members_count;
     int rv =
         members_of(scratch, response->cluster_status.members, m.n_members, &m.members);
@@ -478,6 +486,15 @@ static int put_backup(struct wire_buf *buf, const struct wire_response *response
     WIRE_SET_STR(m, data, response->backup.data);
     WIRE_SET_NONZERO(m, last_token, response->backup.last_token);
     m.position = position_of(response, &position);
+    return wire_put_message(buf, response->key, &m.base);
+}
+
+static int put_node_control(struct wire_buf *buf, const struct wire_response *response)
+{
+    Gonetlock__NodeControlResponse m = GONETLOCK__NODE_CONTROL_RESPONSE__INIT;
+    WIRE_SET_NONZERO(m, node_id, response->node_control.node_id);
+    WIRE_SET_NONZERO(m, draining, response->node_control.draining);
+    WIRE_SET_NONZERO(m, log_level, (Gonetlock__LogLevel)response->node_control.log_level);
     return wire_put_message(buf, response->key, &m.base);
 }
 
@@ -552,6 +569,8 @@ static int put_response(struct wire_buf *buf,
         return put_client_kill(buf, response);
     case WIRE_RESP_CLUSTER_CHANGE:
         return put_cluster_change(buf, response);
+    case WIRE_RESP_NODE_CONTROL:
+        return put_node_control(buf, response);
     }
     assert(false && "a response type of this build");
     return -EINVAL;

@@ -30,6 +30,10 @@ struct field {
 static int read_varint(struct cursor *cursor, uint64_t *ret)
 {
     uint64_t value = 0;
+    if (cursor->at != cursor->end && *cursor->at < 0x80) { /* most are one byte */
+        *ret = *cursor->at++;
+        return 0;
+    }
     for (unsigned i = 0; i < VARINT_BYTES_MAX; i++) {
         if (cursor->at == cursor->end) {
             return -EINVAL;

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "dump.h"
 #include "memory.h"
 
 /* What one client has on a crowded lock. */
@@ -62,8 +63,8 @@ static struct member *member_find(const struct crowd *crowd, const struct client
 {
     struct member *member;
 
-    HASH_FIND_BYHASHVALUE(hh, crowd->by_client, &client, sizeof(client), client->hh.hashv,
-                          member);
+    HASH_FIND_BYHASHVALUE(hh, crowd->by_client, &client, sizeof(client),
+                          client->entry.hash, member);
     return member;
 }
 
@@ -84,7 +85,7 @@ static void crowd_add(struct crowd *crowd, struct claim *claim)
         member = memory_new(sizeof(*member));
         member->client = claim->client;
         HASH_ADD_KEYPTR_BYHASHVALUE(hh, crowd->by_client, &member->client,
-                                    sizeof(member->client), claim->client->hh.hashv,
+                                    sizeof(member->client), claim->client->entry.hash,
                                     member);
     }
     if (claim->waiting) {
@@ -173,6 +174,7 @@ void claim_enlist(struct fsm *fsm, struct claim *claim, enum claim_end end)
 {
     struct lock *lock = claim->lock;
 
+    lock_touch(fsm, lock);
     if (claim->waiting) {
         enlist_wait(fsm, claim, end);
     } else {
@@ -208,6 +210,7 @@ void claim_delist(struct fsm *fsm, struct claim *claim)
 {
     struct lock *lock = claim->lock;
 
+    lock_touch(fsm, lock);
     if (lock->crowd != NULL) {
         crowd_remove(lock->crowd, claim);
     }

@@ -4,6 +4,7 @@
 
 #include "claim.h"
 #include "digest.h"
+#include "dump.h"
 #include "events.h"
 #include "lock.h"
 #include "memory.h"
@@ -12,11 +13,7 @@
 
 struct client *client_find(const struct fsm *fsm, struct fsm_str id)
 {
-    struct client *client;
-
-    HASH_FIND_BYHASHVALUE(hh, fsm->clients, str_data(id), id.len,
-                          digest_name(id, fsm->hash_seed), client);
-    return client;
+    return client_of(roster_find(&fsm->clients, id, digest_name(id, fsm->hash_seed)));
 }
 
 struct client *
@@ -24,21 +21,25 @@ client_add(struct fsm *fsm, struct fsm_str id, struct fsm_str secret_digest)
 {
     struct client *client = memory_new(sizeof(*client) + id.len);
 
+    client->entry.copied = fsm->copied;
     client->presence = FSM_GONE;
     deadline_init(&client->grace, DEADLINE_OF_CLIENT);
     client->id_len = (uint8_t)id.len;
     memcpy(client->id, str_data(id), id.len);
     client->secret_len = (uint8_t)secret_digest.len;
     memcpy(client->secret, str_data(secret_digest), secret_digest.len);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, fsm->clients, client->id, id.len,
-                                digest_name(id, fsm->hash_seed), client);
+    roster_add(&fsm->clients, &client->entry, digest_name(id, fsm->hash_seed));
     return client;
 }
 
 static void client_free(struct client *client)
 {
-    while (client->expired != NULL) {
-        client_forget(client, client->expired);
+    struct expired *expired;
+    struct expired *next;
+
+    DL_FOREACH_SAFE(client->expired, expired, next)
+    {
+        free(expired);
     }
     free(client);
 }
@@ -53,20 +54,22 @@ void client_settle(struct fsm *fsm, struct client *client)
     assert(client->waits == NULL);
     assert(client->grace.place == 0);
     events_tell(fsm, &event);
-    HASH_DELETE(hh, fsm->clients, client);
+    client_touch(fsm, client);
+    dump_pass(fsm, &client->entry);
+    roster_remove(&fsm->clients, &client->entry);
     client_free(client);
 }
 
 void clients_free(struct fsm *fsm)
 {
-    struct client *client;
-    struct client *next;
+    struct client *client = client_first(fsm);
 
-    HASH_ITER(hh, fsm->clients, client, next)
-    {
-        HASH_DELETE(hh, fsm->clients, client);
+    while (client != NULL) {
+        struct client *next = client_next(client);
         client_free(client);
+        client = next;
     }
+    roster_release(&fsm->clients);
 }
 
 /* ---- memory of holds that timed out ----------------------------------------------- */
@@ -84,19 +87,24 @@ struct expired *client_recall(const struct client *client, struct fsm_str lock)
     return NULL;
 }
 
-void client_forget(struct client *client, struct expired *expired)
+void client_forget(struct fsm *fsm, struct client *client, struct expired *expired)
 {
+    client_touch(fsm, client);
     DL_DELETE(client->expired, expired);
     client->expired_count--;
     free(expired);
 }
 
-void client_remember(struct client *client, struct fsm_str lock, uint64_t token)
+void client_remember(struct fsm *fsm,
+                     struct client *client,
+                     struct fsm_str lock,
+                     uint64_t token)
 {
     struct expired *expired = memory_new(sizeof(*expired) + lock.len);
 
+    client_touch(fsm, client);
     if (client->expired_count == FSM_EXPIRED_MEMORY_MAX) {
-        client_forget(client, client->expired);
+        client_forget(fsm, client, client->expired);
     }
     expired->token = token;
     expired->name_len = (uint8_t)lock.len;
@@ -112,6 +120,7 @@ static void set_presence(struct fsm *fsm,
                          enum fsm_presence presence,
                          uint64_t grace_end_ms)
 {
+    client_touch(fsm, client);
     client->presence = (uint8_t)presence;
     deadline_set(&fsm->deadlines, &client->grace, grace_end_ms);
 }
@@ -182,7 +191,7 @@ void client_attach(struct fsm *fsm)
             return;
         }
     } else {
-        if (HASH_CNT(hh, fsm->clients) >= fsm->settings.clients_max) {
+        if (fsm->clients.count >= fsm->settings.clients_max) {
             lock_answer_limit_exceeded(fsm, "clients");
             return;
         }
@@ -264,6 +273,7 @@ static void extend_hold(struct fsm *fsm, struct claim *hold, uint64_t grace_end_
     uint64_t extended_ms = grace_end_ms < bound_ms ? grace_end_ms : bound_ms;
 
     if (hold->drop == FSM_DROP_RELEASE && hold->due.at_ms < extended_ms) {
+        lock_touch(fsm, hold->lock);
         deadline_set(&fsm->deadlines, &hold->due, extended_ms);
     }
 }
@@ -273,7 +283,7 @@ void clients_miss(struct fsm *fsm)
     uint64_t grace_end_ms = deadline_after(fsm->now_ms, fsm->settings.reattach_grace_ms);
     struct client *client;
 
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         struct claim *hold;
         if (client->presence == FSM_ATTACHED) {
             set_presence(fsm, client, FSM_MISSING, grace_end_ms);

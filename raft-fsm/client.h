@@ -26,8 +26,11 @@ void client_give_up(struct fsm *fsm, struct client *client);
 void clients_miss(struct fsm *fsm);
 
 /* Holds that timed out and that the client may not know of. */
-void client_remember(struct client *client, struct fsm_str lock, uint64_t token);
+void client_remember(struct fsm *fsm,
+                     struct client *client,
+                     struct fsm_str lock,
+                     uint64_t token);
 struct expired *client_recall(const struct client *client, struct fsm_str lock);
-void client_forget(struct client *client, struct expired *expired);
+void client_forget(struct fsm *fsm, struct client *client, struct expired *expired);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "claim.h"
 #include "client.h"
+#include "dump.h"
 #include "events.h"
 #include "lock.h"
 
@@ -67,6 +68,7 @@ static void set_parameters(struct fsm *fsm, struct claim *claim)
 {
     const struct fsm_command *command = fsm->command;
 
+    lock_touch(fsm, claim->lock);
     claim->hold_ms = at_least_1_ms(command->lock_.hold_ms);
     claim->drop = (uint8_t)command->lock_.drop;
     claim_set_owner_info(claim, command->lock_.owner_info);
@@ -117,10 +119,10 @@ static void lock_again(struct fsm *fsm, struct claim *hold)
 {
     const struct fsm_command *command = fsm->command;
 
+    set_parameters(fsm, hold);
     if (command->lock_.downgrade && command->lock_.type == FSM_READ) {
         hold->type = FSM_READ;
     }
-    set_parameters(fsm, hold);
     lock_restart_hold(fsm, hold);
     lock_tell_granted(fsm, hold, true);
     lock_settle(fsm, hold->lock);
@@ -129,8 +131,8 @@ static void lock_again(struct fsm *fsm, struct claim *hold)
 /* Asked again for what it waits for: its place, the new parameters, the timer restarts. */
 static void join_wait(struct fsm *fsm, struct claim *wait)
 {
-    wait->wait_ms = at_least_1_ms(fsm->command->lock_.wait_ms);
     set_parameters(fsm, wait);
+    wait->wait_ms = at_least_1_ms(fsm->command->lock_.wait_ms);
     deadline_set(&fsm->deadlines, &wait->due, deadline_after(fsm->now_ms, wait->wait_ms));
     answer_waiting(fsm, wait, lock_position(wait, FSM_POSITION_COUNTED_MAX));
 }
@@ -289,6 +291,7 @@ static void refresh_hold(struct fsm *fsm, struct claim *hold)
 {
     const struct fsm_command *command = fsm->command;
 
+    lock_touch(fsm, hold->lock);
     if (command->refresh.hold_ms > 0) {
         hold->hold_ms = command->refresh.hold_ms;
     }
@@ -303,6 +306,7 @@ static void refresh_wait(struct fsm *fsm, struct claim *wait)
 {
     const struct fsm_command *command = fsm->command;
 
+    lock_touch(fsm, wait->lock);
     if (command->refresh.wait_ms > 0) {
         wait->wait_ms = command->refresh.wait_ms;
     }
@@ -402,7 +406,7 @@ release_nothing(struct fsm *fsm, struct client *client, bool holds, bool others_
 
     if (expired != NULL) {
         uint64_t token = expired->token;
-        client_forget(client, expired);
+        client_forget(fsm, client, expired);
         answer_release(fsm, FSM_EXPIRED, token);
     } else if (!holds && others_hold) {
         answer_release(fsm, FSM_HELD_BY_OTHER, 0);

@@ -20,6 +20,8 @@ struct fsm *fsm_new(uint64_t hash_seed)
 
     fsm->hash_seed = hash_seed;
     fsm->looks = memory_new(sizeof(*fsm->looks));
+    roster_init(&fsm->clients, offsetof(struct client, id_len));
+    roster_init(&fsm->locks, offsetof(struct lock, name_len));
     fsm->settings = (struct fsm_settings){
         .clients_max = UINT64_MAX,
         .claims_max = UINT64_MAX,
@@ -34,6 +36,7 @@ void fsm_free(struct fsm *fsm)
     if (fsm == NULL) {
         return;
     }
+    assert(fsm->dump == NULL);
     looks_end(fsm);
     locks_free(fsm);
     clients_free(fsm);
@@ -216,8 +219,8 @@ uint64_t fsm_digest(const struct fsm *fsm)
 struct fsm_counts fsm_counts(const struct fsm *fsm)
 {
     return (struct fsm_counts){
-        .clients = HASH_CNT(hh, fsm->clients),
-        .locks = HASH_CNT(hh, fsm->locks),
+        .clients = fsm->clients.count,
+        .locks = fsm->locks.count,
         .holds = fsm->holds_count,
         .waits = fsm->waits_count,
     };

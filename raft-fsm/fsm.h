@@ -454,6 +454,22 @@ typedef void (*fsm_record_cb)(void *arg, const struct fsm_record *record);
  */
 void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg);
 
+/* The same in steps, while commands are applied in between: the records are those of the state in which the
+ * dump began.
+ *
+ *     dump = fsm_dump_begin(fsm);
+ *     while (fsm_dump_step(dump, records, cb, arg)) ... commands ...
+ *     fsm_dump_end(dump);
+ *
+ * A step gives about so many records, but never a part of a lock, and says whether there is more. Commands
+ * copy what they change and was not given yet, which costs memory until it is. One at a time for a machine;
+ * to be ended before fsm_free(), also half-way. NULL is ended at once. */
+struct fsm_dump;
+
+struct fsm_dump *fsm_dump_begin(struct fsm *fsm);
+bool fsm_dump_step(struct fsm_dump *dump, size_t records, fsm_record_cb cb, void *arg);
+void fsm_dump_end(struct fsm_dump *dump);
+
 /* Add one record to a new machine that is being rebuilt; records must come in the order
  * of fsm_dump(). Returns 0, or -EINVAL if the record contradicts what is there (a damaged
  * snapshot): then the machine is only good for fsm_free(). */

@@ -2,8 +2,8 @@
 #include <stdio.h>
 
 #include "claim.h"
+#include "distinct.h"
 #include "lock.h"
-#include "memory.h"
 
 /* A macro, because the text of the condition and its line are the whole message. */
 #define REQUIRE(condition) require((condition), #condition, __FILE__, __LINE__)
@@ -16,37 +16,10 @@ static void require(bool condition, const char *text, const char *file, int line
     }
 }
 
-/* Numbers that must all differ: ages and tokens. */
-struct numbers {
-    uint64_t *items;
-    size_t count;
-};
-
 struct totals {
-    struct numbers orders;
-    struct numbers tokens;
     uint64_t holds, waits;
     uint32_t deadlines;
 };
-
-static int compare_numbers(const void *a, const void *b)
-{
-    uint64_t left = *(const uint64_t *)a;
-    uint64_t right = *(const uint64_t *)b;
-
-    return (left > right) - (left < right);
-}
-
-static void check_distinct(struct numbers *numbers, uint64_t max)
-{
-    qsort(numbers->items, numbers->count, sizeof(numbers->items[0]), compare_numbers);
-    for (size_t i = 0; i < numbers->count; i++) {
-        REQUIRE(numbers->items[i] >= 1);
-        REQUIRE(numbers->items[i] <= max);
-        REQUIRE(i == 0 || numbers->items[i - 1] != numbers->items[i]);
-    }
-    free(numbers->items);
-}
 
 static void check_deadline(const struct fsm *fsm,
                            const struct deadline *deadline,
@@ -75,8 +48,9 @@ static void check_claim(const struct fsm *fsm,
     REQUIRE(claim->since_ms <= fsm->now_ms);
     REQUIRE(claim->type == FSM_WRITE || lock->limit == 1);
     REQUIRE(claim->owner_info == NULL || claim->owner_info->len > 0);
+    REQUIRE(claim->due.order >= 1);
+    REQUIRE(claim->due.order <= fsm->order);
     check_deadline(fsm, &claim->due, DEADLINE_OF_CLAIM, totals);
-    totals->orders.items[totals->orders.count++] = claim->due.order;
 }
 
 static void
@@ -96,7 +70,8 @@ check_holds(const struct fsm *fsm, const struct lock *lock, struct totals *total
         REQUIRE(hold == lock->holds || hold->prev->token < hold->token);
         REQUIRE(hold == lock->holds || hold->prev->due.order < hold->due.order);
         REQUIRE(claim_find_hold(lock, hold->client) == hold);
-        totals->tokens.items[totals->tokens.count++] = hold->token;
+        REQUIRE(hold->token >= 1);
+        REQUIRE(hold->token <= fsm->token);
         count++;
     }
     REQUIRE(count == lock->holds_count);
@@ -187,7 +162,8 @@ check_client(const struct fsm *fsm, const struct client *client, struct totals *
     REQUIRE(client->presence <= FSM_GONE);
     REQUIRE(client->presence == FSM_MISSING || client->grace.at_ms == FSM_UNLIMITED);
     check_deadline(fsm, &client->grace, DEADLINE_OF_CLIENT, totals);
-    totals->orders.items[totals->orders.count++] = client->grace.order;
+    REQUIRE(client->grace.order >= 1);
+    REQUIRE(client->grace.order <= fsm->order);
     check_client_claims(client);
     check_memory(fsm, client);
 }
@@ -206,15 +182,11 @@ static void check_heap(const struct fsm *fsm)
 
 void fsm_check(const struct fsm *fsm)
 {
-    size_t claims = (size_t)(fsm->holds_count + fsm->waits_count);
     struct totals totals = {0};
     const struct client *client;
     const struct lock *lock;
 
-    totals.orders.items =
-        memory_new((claims + HASH_CNT(hh, fsm->clients) + 1) * sizeof(uint64_t));
-    totals.tokens.items = memory_new((claims + 1) * sizeof(uint64_t));
-    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         REQUIRE(lock_find(fsm, lock_name(lock)) == lock);
         REQUIRE(!lock->unsettled);
         REQUIRE(totals.holds + lock->holds_count <= fsm->holds_count);
@@ -226,11 +198,10 @@ void fsm_check(const struct fsm *fsm)
     }
     REQUIRE(totals.holds == fsm->holds_count);
     REQUIRE(totals.waits == fsm->waits_count);
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         check_client(fsm, client, &totals);
     }
     REQUIRE(totals.deadlines == fsm->deadlines.count);
     check_heap(fsm);
-    check_distinct(&totals.orders, fsm->order);
-    check_distinct(&totals.tokens, fsm->token);
+    REQUIRE(ages_and_tokens_differ(fsm));
 }

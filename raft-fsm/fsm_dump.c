@@ -1,13 +1,16 @@
 /* The state as a sequence of records, and fingerprints of it. */
 #include "digest.h"
-#include "state.h"
+#include "dump.h"
 
-struct sink {
-    fsm_record_cb cb;
-    void *arg;
-};
+void dump_give(struct dump_sink *sink, const struct fsm_record *record)
+{
+    sink->count++;
+    if (sink->cb != NULL) {
+        sink->cb(sink->arg, record);
+    }
+}
 
-static void dump_root(const struct fsm *fsm, const struct sink *sink)
+void dump_root(const struct fsm *fsm, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_ROOT,
@@ -20,21 +23,23 @@ static void dump_root(const struct fsm *fsm, const struct sink *sink)
                  .settings = fsm->settings},
     };
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
-static void dump_member(const struct cluster_member *member, const struct sink *sink)
+void dump_members(const struct fsm *fsm, struct dump_sink *sink)
 {
-    struct fsm_record record = {
-        .type = FSM_REC_MEMBER,
-        .member = {.node_id = member->node_id,
-                   .address = {member->address, member->address_len}},
-    };
-
-    sink->cb(sink->arg, &record);
+    for (uint32_t i = 0; i < fsm->members_count; i++) {
+        const struct cluster_member *member = &fsm->members[i];
+        struct fsm_record record = {
+            .type = FSM_REC_MEMBER,
+            .member = {.node_id = member->node_id,
+                       .address = {member->address, member->address_len}},
+        };
+        dump_give(sink, &record);
+    }
 }
 
-static void dump_client(const struct client *client, const struct sink *sink)
+void dump_client(const struct client *client, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_CLIENT,
@@ -48,7 +53,7 @@ static void dump_client(const struct client *client, const struct sink *sink)
     if (client->presence == FSM_MISSING) {
         record.client.grace_end_ms = client->grace.at_ms;
     }
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
 static struct fsm_str owner_info_of(const struct claim *claim)
@@ -59,7 +64,7 @@ static struct fsm_str owner_info_of(const struct claim *claim)
     return (struct fsm_str){claim->owner_info->data, claim->owner_info->len};
 }
 
-static void dump_hold(const struct claim *hold, const struct sink *sink)
+static void dump_hold(const struct claim *hold, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_HOLD,
@@ -77,10 +82,10 @@ static void dump_hold(const struct claim *hold, const struct sink *sink)
                  .order = hold->due.order},
     };
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
-static void dump_wait(const struct claim *wait, const struct sink *sink)
+static void dump_wait(const struct claim *wait, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_WAIT,
@@ -97,10 +102,10 @@ static void dump_wait(const struct claim *wait, const struct sink *sink)
                  .order = wait->due.order},
     };
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
 }
 
-static void dump_lock(const struct lock *lock, const struct sink *sink)
+void dump_lock(const struct lock *lock, struct dump_sink *sink)
 {
     struct fsm_record record = {
         .type = FSM_REC_LOCK,
@@ -108,7 +113,7 @@ static void dump_lock(const struct lock *lock, const struct sink *sink)
     };
     const struct claim *claim;
 
-    sink->cb(sink->arg, &record);
+    dump_give(sink, &record);
     DL_FOREACH(lock->holds, claim)
     {
         dump_hold(claim, sink);
@@ -119,7 +124,7 @@ static void dump_lock(const struct lock *lock, const struct sink *sink)
     }
 }
 
-static void dump_expired(const struct client *client, const struct sink *sink)
+void dump_expired(const struct client *client, struct dump_sink *sink)
 {
     const struct expired *expired;
 
@@ -131,27 +136,25 @@ static void dump_expired(const struct client *client, const struct sink *sink)
                         .lock = {expired->name, expired->name_len},
                         .token = expired->token},
         };
-        sink->cb(sink->arg, &record);
+        dump_give(sink, &record);
     }
 }
 
 void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
 {
-    struct sink sink = {cb, arg};
+    struct dump_sink sink = {.cb = cb, .arg = arg};
     const struct client *client;
     const struct lock *lock;
 
     dump_root(fsm, &sink);
-    for (uint32_t i = 0; i < fsm->members_count; i++) {
-        dump_member(&fsm->members[i], &sink);
-    }
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    dump_members(fsm, &sink);
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_client(client, &sink);
     }
-    for (lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         dump_lock(lock, &sink);
     }
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_expired(client, &sink);
     }
 }

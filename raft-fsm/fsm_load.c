@@ -5,6 +5,7 @@
 
 #include "claim.h"
 #include "client.h"
+#include "distinct.h"
 #include "lock.h"
 #include "member.h"
 
@@ -102,9 +103,7 @@ static int load_client(struct fsm *fsm, const struct fsm_record *record)
 /* The lock whose claims are being loaded. */
 static struct lock *last_lock(const struct fsm *fsm)
 {
-    return fsm->locks == NULL
-               ? NULL
-               : ELMT_FROM_HH(fsm->locks->hh.tbl, fsm->locks->hh.tbl->tail);
+    return lock_of(fsm->locks.last);
 }
 
 /* Whether the lock that was loaded last has all that it must have. */
@@ -276,7 +275,7 @@ static int load_expired(struct fsm *fsm, const struct fsm_record *record)
         (lock != NULL && claim_find_hold(lock, client) != NULL)) {
         return -EINVAL;
     }
-    client_remember(client, record->expired.lock, record->expired.token);
+    client_remember(fsm, client, record->expired.lock, record->expired.token);
     fsm->stage = STAGE_LOAD_EXPIRED;
     return 0;
 }
@@ -314,10 +313,10 @@ int fsm_load_end(struct fsm *fsm)
     if (fsm->stage == STAGE_LIVE) {
         return 0;
     }
-    if (!last_lock_is_whole(fsm)) {
+    if (!last_lock_is_whole(fsm) || !ages_and_tokens_differ(fsm)) {
         return -EINVAL;
     }
-    for (client = fsm->clients; client != NULL; client = client->hh.next) {
+    for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         if (client->presence == FSM_GONE && client->holds == NULL) {
             return -EINVAL;
         }

@@ -38,7 +38,7 @@ struct fsm_look *fsm_look_new(const struct fsm *fsm,
                  max);
     look->listing.copies = true;
     look->fsm = fsm;
-    look->at = fsm->locks;
+    look->at = lock_first(fsm);
     DL_APPEND(fsm->looks->first, look);
     return look;
 }
@@ -61,7 +61,7 @@ void looks_pass(struct fsm *fsm, const struct lock *lock)
     DL_FOREACH(fsm->looks->first, look)
     {
         if (look->at == lock) {
-            look->at = lock->hh.next;
+            look->at = lock_next(lock);
         }
     }
 }
@@ -84,7 +84,7 @@ static void walk(struct fsm_look *look)
 {
     for (int i = 0; i < WALKED_PER_STEP && look->at != NULL; i++) {
         listing_offer(&look->listing, lock_name(look->at), look->at);
-        look->at = look->at->hh.next;
+        look->at = lock_next(look->at);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "claim.h"
 #include "client.h"
 #include "digest.h"
+#include "dump.h"
 #include "events.h"
 #include "look.h"
 #include "memory.h"
@@ -15,22 +16,18 @@ enum { BATCH_CAPACITY_MIN = 16 };
 
 struct lock *lock_find(const struct fsm *fsm, struct fsm_str name)
 {
-    struct lock *lock;
-
-    HASH_FIND_BYHASHVALUE(hh, fsm->locks, str_data(name), name.len,
-                          digest_name(name, fsm->hash_seed), lock);
-    return lock;
+    return lock_of(roster_find(&fsm->locks, name, digest_name(name, fsm->hash_seed)));
 }
 
 struct lock *lock_new(struct fsm *fsm, struct fsm_str name, uint16_t limit)
 {
     struct lock *lock = memory_new(offsetof(struct lock, name) + name.len);
 
+    lock->entry.copied = fsm->copied;
     lock->limit = limit;
     lock->name_len = (uint8_t)name.len;
     memcpy(lock->name, str_data(name), name.len);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, fsm->locks, lock->name, name.len,
-                                digest_name(name, fsm->hash_seed), lock);
+    roster_add(&fsm->locks, &lock->entry, digest_name(name, fsm->hash_seed));
     return lock;
 }
 
@@ -38,7 +35,8 @@ static void lock_free(struct fsm *fsm, struct lock *lock)
 {
     assert(lock->crowd == NULL);
     looks_pass(fsm, lock);
-    HASH_DELETE(hh, fsm->locks, lock);
+    dump_pass(fsm, &lock->entry);
+    roster_remove(&fsm->locks, &lock->entry);
     free(lock->slots);
     free(lock);
 }
@@ -58,15 +56,16 @@ static void claims_free(struct fsm *fsm, struct claim *claims)
 
 void locks_free(struct fsm *fsm)
 {
-    struct lock *lock;
-    struct lock *next;
+    struct lock *lock = lock_first(fsm);
 
-    HASH_ITER(hh, fsm->locks, lock, next)
-    {
+    while (lock != NULL) {
+        struct lock *next = lock_next(lock);
         claims_free(fsm, lock->waits);
         claims_free(fsm, lock->holds);
         lock_free(fsm, lock);
+        lock = next;
     }
+    roster_release(&fsm->locks);
 }
 
 /* ---- who may have it -------------------------------------------------------------- */
@@ -138,7 +137,7 @@ void lock_start_hold(struct fsm *fsm, struct claim *claim)
     struct expired *expired = client_recall(claim->client, lock_name(lock));
 
     if (expired != NULL) {
-        client_forget(claim->client, expired);
+        client_forget(fsm, claim->client, expired);
     }
     deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim->waiting = false;
@@ -166,8 +165,8 @@ void lock_upgrade_hold(struct fsm *fsm, struct claim *hold)
 
 static void claim_end(struct fsm *fsm, struct claim *claim)
 {
-    deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim_delist(fsm, claim);
+    deadline_set(&fsm->deadlines, &claim->due, FSM_UNLIMITED);
     claim_free(claim);
 }
 
@@ -176,6 +175,7 @@ void lock_end_hold(struct fsm *fsm, struct claim *hold)
     struct lock *lock = hold->lock;
     struct claim *upgrade = lock_upgrade(lock);
 
+    lock_touch(fsm, lock);
     if (upgrade != NULL && upgrade->client == hold->client) {
         upgrade->upgrade = false;
     }
@@ -197,7 +197,7 @@ void lock_break_hold(struct fsm *fsm, struct claim *hold, enum fsm_hold_end why)
 
     events_tell(fsm, &event);
     if (why == FSM_HOLD_EXPIRED) {
-        client_remember(hold->client, lock_name(hold->lock), hold->token);
+        client_remember(fsm, hold->client, lock_name(hold->lock), hold->token);
     }
     lock_end_hold(fsm, hold);
 }

@@ -97,7 +97,8 @@ void command_list_locks(struct fsm *fsm)
     struct listing listing;
 
     begin(&listing, fsm->command);
-    for (const struct lock *lock = fsm->locks; lock != NULL; lock = lock->hh.next) {
+    for (const struct lock *lock = lock_first(fsm); lock != NULL;
+         lock = lock_next(lock)) {
         listing_offer(&listing, lock_name(lock), lock);
     }
     listing_sort(&listing);
@@ -121,8 +122,8 @@ void command_list_clients(struct fsm *fsm)
     struct listing listing;
 
     begin(&listing, fsm->command);
-    for (const struct client *client = fsm->clients; client != NULL;
-         client = client->hh.next) {
+    for (const struct client *client = client_first(fsm); client != NULL;
+         client = client_next(client)) {
         listing_offer(&listing, client_id(client), client);
     }
     listing_sort(&listing);

@@ -1,9 +1,9 @@
 /* state.h - what the machine is made of. Private to this room.
  *
- *     fsm ---- clients (hash table, in order of creation)
+ *     fsm ---- clients (a roster: by id, in order of creation)
  *      |          |---- holds, in order of grant       \  the same claims,
  *      |          `---- waits, in order of arrival     /  each in two lists
- *      |------ locks (hash table, in order of creation)
+ *      |------ locks (a roster: by name, in order of creation)
  *      |          |---- holds, in order of grant
  *      |          `---- waits: the queue, head first
  *      `------ deadlines: claims and the graces of missing clients
@@ -26,6 +26,7 @@
 
 #include "deadline.h"
 #include "fsm.h"
+#include "roster.h"
 
 #define uthash_fatal(message) abort()
 #include <uthash.h>
@@ -59,7 +60,7 @@ struct owner_info {
 };
 
 struct lock {
-    UT_hash_handle hh;
+    struct roster_entry entry;
     struct claim *holds;
     struct claim *waits;
     struct crowd *crowd; /* NULL while the claims are few enough to look through */
@@ -81,7 +82,7 @@ struct expired {
 };
 
 struct client {
-    UT_hash_handle hh;
+    struct roster_entry entry;
     struct claim *holds;
     struct claim *waits;
     struct expired *expired; /* oldest first */
@@ -92,9 +93,9 @@ struct client {
     uint8_t expired_count;
     uint8_t presence; /* enum fsm_presence */
     bool unsorted;    /* claims were loaded in another order */
-    uint8_t id_len;
     uint8_t secret_len;
     char secret[FSM_SECRET_DIGEST_BYTES_MAX];
+    uint8_t id_len;
     char id[];
 };
 
@@ -131,8 +132,8 @@ struct fsm {
     struct cluster_member *
         members; /* by ascending id; room for FSM_MEMBERS_MAX, NULL while there is none */
     uint32_t members_count;
-    struct client *clients;
-    struct lock *locks;
+    struct roster clients;
+    struct roster locks;
     struct deadline_heap deadlines;
     uint64_t holds_count;
     uint64_t waits_count;
@@ -140,6 +141,9 @@ struct fsm {
     enum stage stage;
 
     struct looks *looks; /* no part of the state */
+
+    struct fsm_dump *dump; /* in steps, the one that is under way; NULL: none */
+    bool copied;           /* see dump.h */
 
     /* While a command is being applied: */
     const struct fsm_command *command;
@@ -166,6 +170,37 @@ static inline struct fsm_str client_id(const struct client *client)
 static inline bool str_equal(struct fsm_str a, struct fsm_str b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* In order of creation; NULL at the end. */
+static inline struct lock *lock_of(struct roster_entry *entry)
+{
+    return (struct lock *)(void *)roster_record(entry);
+}
+
+static inline struct lock *lock_first(const struct fsm *fsm)
+{
+    return lock_of(fsm->locks.first);
+}
+
+static inline struct lock *lock_next(const struct lock *lock)
+{
+    return lock_of(lock->entry.next);
+}
+
+static inline struct client *client_of(struct roster_entry *entry)
+{
+    return (struct client *)(void *)roster_record(entry);
+}
+
+static inline struct client *client_first(const struct fsm *fsm)
+{
+    return client_of(fsm->clients.first);
+}
+
+static inline struct client *client_next(const struct client *client)
+{
+    return client_of(client->entry.next);
 }
 
 /* memcpy() and memcmp() want a pointer even for no bytes. */

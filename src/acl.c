@@ -173,26 +173,6 @@ static unsigned parse_actions(struct fsm_str list)
     return actions;
 }
 
-static bool principal_byte(char c)
-{
-    return c > ' ' && c < 0x7f && strchr("\\,:#", c) == NULL;
-}
-
-static bool principal_pattern_valid(struct fsm_str name)
-{
-    bool valid = name.len > 0 && name.len <= ACL_PRINCIPAL_BYTES_MAX;
-
-    for (size_t i = 0; valid && i < name.len; i++) {
-        valid = principal_byte(name.data[i]);
-    }
-    return valid;
-}
-
-bool acl_principal_valid(struct fsm_str name)
-{
-    return principal_pattern_valid(name) && memchr(name.data, '*', name.len) == NULL;
-}
-
 /* A backslash stands before a star or another one. */
 static bool pattern_valid(struct fsm_str pattern)
 {
@@ -221,11 +201,11 @@ static int parse_rule(struct text_line line,
                                 "a rule is \"allow|deny PRINCIPAL ACTIONS PATTERN\"");
     }
     ret->principal = next_word(&cursor);
-    if (!principal_pattern_valid(ret->principal)) {
+    if (!principal_pattern_valid(ret->principal.data, ret->principal.len)) {
         return text_problem_set(ret_problem, number,
                                 "a principal has 1 to %d printable characters and none "
                                 "of \\ , : #",
-                                ACL_PRINCIPAL_BYTES_MAX);
+                                PRINCIPAL_BYTES_MAX);
     }
     struct fsm_str actions = next_word(&cursor);
     ret->actions = parse_actions(actions);
@@ -319,7 +299,7 @@ void acl_free(struct acl *acl)
 static bool is_for(const struct rule *rule, struct fsm_str principal)
 {
     if (principal.len == 0) {
-        return same(rule->principal, str_of(ACL_ANONYMOUS));
+        return same(rule->principal, str_of(PRINCIPAL_ANONYMOUS));
     }
     return matches(rule->principal, principal);
 }

@@ -24,10 +24,8 @@
 #include <stddef.h>
 
 #include "fsm.h"
+#include "principal.h"
 #include "text_file.h"
-
-enum { ACL_PRINCIPAL_BYTES_MAX = 64 };
-#define ACL_ANONYMOUS "anonymous"
 
 enum acl_action {
     ACL_READ = 1,   /* lock for reading */
@@ -64,8 +62,5 @@ bool acl_allows_prefix(const struct acl *acl,
 
 /* Whether any rule allows it anything. */
 bool acl_knows(const struct acl *acl, struct fsm_str principal);
-
-/* 1 to 64 printable ASCII characters, no blank and none of  * \ , : # */
-bool acl_principal_valid(struct fsm_str name);
 
 #endif

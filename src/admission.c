@@ -2,6 +2,7 @@
  * guess a token. */
 #include "server_internal.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
@@ -37,10 +38,11 @@ static struct in6_addr address_of(const struct sockaddr_storage *peer)
     return address;
 }
 
-static struct address_count *count_address(struct server *server, struct in6_addr address)
+struct address_count *admission_enter(struct server *server,
+                                      const struct sockaddr_storage *peer)
 {
+    struct in6_addr address = address_of(peer);
     struct address_count *count;
-
     unsigned hash = (unsigned)XXH64(&address, sizeof(address), 0);
 
     HASH_FIND_BYHASHVALUE(hh, server->addresses, &address, sizeof(address), hash, count);
@@ -72,7 +74,7 @@ void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer)
 {
     struct server *server = arg;
     const struct config *config = server->config;
-    struct address_count *address = count_address(server, address_of(peer));
+    struct address_count *address = admission_enter(server, peer);
     const char *limit = NULL;
 
     if (server->connections_count >= config->connections_max) {
@@ -125,9 +127,9 @@ static bool is_known_guess(const struct address_count *address, uint64_t guess)
     return false;
 }
 
-void admission_token_failed(struct server *server,
-                            struct address_count *address,
-                            const unsigned char hash[static TOKEN_HASH_BYTES])
+static void note_guess(struct server *server,
+                       struct address_count *address,
+                       const unsigned char hash[static TOKEN_HASH_BYTES])
 {
     uint64_t guess;
 
@@ -145,15 +147,26 @@ void admission_token_failed(struct server *server,
     address->token_failed_ms = uv_now(server->loop);
 }
 
-void admission_token_passed(struct address_count *address)
+int admission_identify(struct server *server,
+                       struct address_count *address,
+                       struct fsm_str token,
+                       struct fsm_str *ret_principal,
+                       unsigned char ret_hash[static TOKEN_HASH_BYTES])
 {
+    *ret_principal = (struct fsm_str){0};
+    if (token.len == 0) {
+        return 0;
+    }
+    if (waits(address, uv_now(server->loop))) {
+        return -EAGAIN;
+    }
+    *ret_principal = tokens_find(server->access.tokens, token, ret_hash);
+    if (ret_principal->len == 0) {
+        note_guess(server, address, ret_hash);
+        return -EACCES;
+    }
     address->tokens_failed = 0;
-}
-
-bool admission_token_waits(const struct server *server,
-                           const struct address_count *address)
-{
-    return waits(address, uv_now(server->loop));
+    return 0;
 }
 
 void admission_release(struct server *server)

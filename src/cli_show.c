@@ -81,3 +81,34 @@ void json_holders(struct json *json,
     }
     json_close(json);
 }
+
+void show_locks_heading(struct text_table *table)
+{
+    static const char *const heading[] = {"NAME", "TYPE", "HOLDERS", "WAITING",
+                                          "FOR",  "LEFT", "OWNER"};
+
+    table->columns = sizeof heading / sizeof *heading;
+    for (size_t i = 0; i < table->columns; i++) {
+        text_table_add(table, heading[i]);
+    }
+}
+
+void show_lock(struct text_table *table, const struct netlock_lock_item *item)
+{
+    char duration[TEXT_DURATION_BYTES];
+    const struct netlock_holder *first =
+        item->holders_shown > 0 ? &item->holders[0] : NULL;
+
+    text_table_add(table, item->name);
+    text_table_add(table, show_type(item->type));
+    if (item->limit > 1) {
+        text_table_addf(table, "%" PRIu32 "/%" PRIu32, item->holders_count, item->limit);
+    } else {
+        text_table_addf(table, "%" PRIu32, item->holders_count);
+    }
+    text_table_addf(table, "%" PRIu32, item->queue_length);
+    text_table_add(table, first == NULL ? "-" : text_duration(first->since_ms, duration));
+    text_table_add(table,
+                   first == NULL ? "-" : text_duration(first->remaining_ms, duration));
+    text_table_add(table, first == NULL ? "-" : show_owner(first));
+}

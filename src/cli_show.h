@@ -1,4 +1,4 @@
-/* cli_show.h - holders of a lock, as `status` and `list` show them. */
+/* cli_show.h - locks and their holders, as `status`, `list` and `top` show them. */
 #ifndef NETLOCK_CLI_SHOW_H
 #define NETLOCK_CLI_SHOW_H
 
@@ -22,5 +22,9 @@ void json_holders(struct json *json,
 
 /* Of one holder: its owner info, or the id of a client that gave none. */
 const char *show_owner(const struct netlock_holder *holder);
+
+/* The heading of a table of locks, and a row of it. */
+void show_locks_heading(struct text_table *table);
+void show_lock(struct text_table *table, const struct netlock_lock_item *item);
 
 #endif

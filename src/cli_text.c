@@ -123,6 +123,17 @@ char *text_duration(uint64_t ms, char buffer[static TEXT_DURATION_BYTES])
     return buffer;
 }
 
+size_t text_prefix(const char *text, size_t characters)
+{
+    size_t at = 0, bytes;
+
+    while (text[at] != '\0' && characters-- > 0) {
+        text_decode(text + at, &bytes);
+        at += bytes;
+    }
+    return at;
+}
+
 /* ---- tables ---- */
 
 void text_table_add(struct text_table *table, const char *text)
@@ -169,7 +180,17 @@ static size_t column_width(const struct text_table *table, size_t column)
 
         widest = width > widest ? width : widest;
     }
-    return widest;
+    return table->width_max != 0 && widest > table->width_max ? table->width_max : widest;
+}
+
+/* A cell and the space up to the next one. */
+static void print_cell(const char *text, size_t width, FILE *out)
+{
+    if (text[text_prefix(text, width)] == '\0') {
+        fprintf(out, "%s%*s", text, (int)(width - width_of(text) + 2), "");
+    } else {
+        fprintf(out, "%.*s\xe2\x80\xa6  ", (int)text_prefix(text, width - 1), text);
+    }
 }
 
 void text_table_print(const struct text_table *table, FILE *out)
@@ -183,12 +204,10 @@ void text_table_print(const struct text_table *table, FILE *out)
     for (size_t i = 0; i < table->cells_count; i++) {
         size_t column = i % table->columns;
 
-        fputs(table->cells[i], out);
         if (column == table->columns - 1) {
-            fputc('\n', out);
+            fprintf(out, "%s\n", table->cells[i]);
         } else {
-            fprintf(out, "%*s", (int)(widths[column] - width_of(table->cells[i]) + 2),
-                    "");
+            print_cell(table->cells[i], widths[column], out);
         }
     }
     free(widths);

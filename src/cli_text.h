@@ -16,6 +16,9 @@
  * invalid byte is -1, one byte long. */
 int32_t text_decode(const char *text, size_t *ret_bytes);
 
+/* How many bytes the first @characters of @text have; all, if there are no more. */
+size_t text_prefix(const char *text, size_t characters);
+
 /* @text with backslashes, control characters, bidirectional controls and invalid UTF-8 as \\, \n,
  * \x1b, \u{202e}. The caller frees it. */
 char *text_escape(const char *text);
@@ -29,6 +32,7 @@ char *text_duration(uint64_t ms, char buffer[static TEXT_DURATION_BYTES]);
  * not padded. */
 struct text_table {
     size_t columns;
+    size_t width_max; /* of all columns but the last: what is longer is cut; 0: none */
     size_t cells_count, cells_capacity;
     char **cells;
 };

@@ -323,6 +323,12 @@ static void deliver_overtaken(struct netlock *nl)
     }
 }
 
+static bool has_notices(const struct netlock *nl)
+{
+    return nl->session.notice_disconnected || nl->session.notice_connected ||
+           !TAILQ_EMPTY(&nl->table.noticed) || nl->overtaken > 0;
+}
+
 static void deliver_notices(struct netlock *nl)
 {
     deliver_connection(nl);
@@ -337,15 +343,16 @@ static void deliver_notices(struct netlock *nl)
     deliver_overtaken(nl);
 }
 
-/* Report what is over, until the clock says that nothing more has ended meanwhile. */
+/* Report what is over, until nothing more has ended in the time that callbacks took. */
 static void settle_leases(struct netlock *nl)
 {
-    do {
-        client_clock(nl);
-        client_leases_run(nl);
+    client_clock(nl);
+    client_leases_run(nl);
+    while (has_notices(nl)) {
         deliver_notices(nl);
         client_clock(nl);
-    } while (nl->lease_due_ms <= nl->now_ms);
+        client_leases_run(nl);
+    }
 }
 
 /* Callbacks take their time, and leases end in it. */
@@ -366,7 +373,6 @@ int client_step(struct netlock *nl)
     }
     settle_leases(nl);
     deliver_done(nl);
-    settle_leases(nl);
     if (nl->session.state == SESSION_READY) {
         operations_send(nl);
         session_flush(nl);
@@ -381,8 +387,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 int client_timeout(const struct netlock *nl)
 {
-    if (!TAILQ_EMPTY(&nl->done) || !TAILQ_EMPTY(&nl->table.noticed) ||
-        nl->session.notice_connected || nl->session.notice_disconnected)
+    if (!TAILQ_EMPTY(&nl->done) || has_notices(nl))
         return 0;
     if (nl->dead != 0)
         return -1;

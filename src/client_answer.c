@@ -106,9 +106,10 @@ static void refused_for_now(struct netlock *nl,
     if (operation->cancelled)
         operation_complete(nl, operation, -NETLOCK_ECANCELLED);
     else if (!operation->internal &&
-             nl->now_ms - operation->refused_since_ms >= nl->connect_timeout_ms)
+             nl->now_ms - operation->refused_since_ms >= nl->connect_timeout_ms) {
+        client_set_error_text(nl, answer->error.text);
         operation_abandon(nl, operation, -NETLOCK_EUNREACHABLE);
-    else
+    } else
         operation_again(nl, operation, nl->now_ms + wait_ms);
 }
 

@@ -319,14 +319,20 @@ static void asked(struct netlock *nl,
     arm(nl, lock, 0);
 }
 
-/* A duration of 0 is not counted: in a refresh it only starts anew what there is, and for a lock it is
- * the server's default, which we do not know. */
+/* A duration of 0 is not counted: for a lock it is the server's default, which we do not know. */
 static struct span
 span_from(const struct netlock *nl, uint64_t start_ms, uint32_t duration_ms)
 {
     if (duration_ms == 0 || duration_ms == NETLOCK_UNLIMITED)
         return (struct span){start_ms, CLIENT_NEVER};
     return (struct span){start_ms, start_ms + shorten_ms(nl, duration_ms)};
+}
+
+/* What a refresh without a duration makes of the hold: its timeout, and nothing of the grace that may have been
+ * left to it after a failover. */
+static uint32_t begun_anew_ms(const struct client_lock *lock)
+{
+    return lock->held ? lock->lock_timeout_ms : 0;
 }
 
 void client_lease_asked(struct netlock *nl, const struct operation *operation)
@@ -337,7 +343,9 @@ void client_lease_asked(struct netlock *nl, const struct operation *operation)
         duration_ms = operation->how.options.lock_timeout_ms;
         release = operation->how.options.drop == NETLOCK_DROP_RELEASE;
     } else if (operation->kind == OPERATION_REFRESH) {
-        duration_ms = operation->refresh.lock_timeout_ms;
+        duration_ms = operation->refresh.lock_timeout_ms != 0
+                          ? operation->refresh.lock_timeout_ms
+                          : begun_anew_ms(operation->lock);
         release = operation->refresh.set_drop &&
                   operation->refresh.drop == NETLOCK_DROP_RELEASE;
     }

@@ -1,5 +1,4 @@
-/* client_node.c - ask one node about itself, or the leader to change the cluster: a connection of its own, and no
- * client. */
+/* client_node.c - ask one node about itself: a connection of its own, and no client. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,8 +12,8 @@
 #include "client_address.h"
 #include "netlock.h"
 
-#define KEY_HELLO    "hello"
-#define KEY_QUESTION "question"
+#define KEY_HELLO  "hello"
+#define KEY_REQUEST "request"
 
 static uint64_t mono_ms(void)
 {
@@ -65,7 +64,7 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
 }
 
 static int
-put_questions(struct client_conn *conn, const char *token, struct wire_request *question)
+put_questions(struct client_conn *conn, const char *token, const struct wire_request *request)
 {
     struct wire_request hello = {
         .type = WIRE_REQ_HELLO,
@@ -75,22 +74,17 @@ put_questions(struct client_conn *conn, const char *token, struct wire_request *
                   .library = str("libnetlock " NETLOCK_VERSION),
                   .token = str(token != NULL ? token : "")},
     };
-    question->key = str(KEY_QUESTION);
     int rv = client_conn_put(conn, &hello);
-    return rv != 0 ? rv : client_conn_put(conn, question);
+    return rv != 0 ? rv : client_conn_put(conn, request);
 }
 
-/* A Hello that is refused is the answer to both. */
 static bool is_answer(const struct wire_response *answer)
 {
-    const char *key = answer->type == WIRE_RESP_ERROR ? KEY_HELLO : KEY_QUESTION;
-    return (answer->key.len == strlen(KEY_QUESTION) &&
-            memcmp(answer->key.data, KEY_QUESTION, answer->key.len) == 0) ||
-           (answer->key.len == strlen(key) &&
-            memcmp(answer->key.data, key, answer->key.len) == 0);
+    return answer->key.len == strlen(KEY_REQUEST) &&
+           memcmp(answer->key.data, KEY_REQUEST, answer->key.len) == 0;
 }
 
-/* Flush and receive until the answer. */
+/* Flush and receive until the answer with KEY_REQUEST. */
 static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_response *ret)
 {
     for (;;) {
@@ -112,6 +106,22 @@ static int exchange(struct client_conn *conn, uint64_t end_ms, struct wire_respo
     }
 }
 
+/* 0 if it is one of @type. */
+static int judge(const struct wire_response *answer, enum wire_response_type type)
+{
+    if (answer->type != WIRE_RESP_ERROR)
+        return answer->type == type ? 0 : -NETLOCK_EPROTOCOL;
+    switch (answer->error.code) {
+    case WIRE_ERROR_NOT_ALLOWED:
+        return -NETLOCK_EDENIED;
+    case WIRE_ERROR_VERSION:
+    case WIRE_ERROR_UNKNOWN_TYPE: /* an older node */
+        return -NETLOCK_EPROTOCOL;
+    default:
+        return -NETLOCK_EUNREACHABLE;
+    }
+}
+
 static enum netlock_role role_of(enum wire_role role)
 {
     switch (role) {
@@ -130,12 +140,9 @@ static enum netlock_role role_of(enum wire_role role)
 static int take_status(void *arg, const struct wire_response *answer)
 {
     struct netlock_node_status *out = arg;
-    if (answer->type == WIRE_RESP_ERROR)
-        return answer->error.code == WIRE_ERROR_NOT_ALLOWED ? -NETLOCK_EDENIED
-               : answer->error.code == WIRE_ERROR_VERSION   ? -NETLOCK_EPROTOCOL
-                                                            : -NETLOCK_EUNREACHABLE;
-    if (answer->type != WIRE_RESP_CLUSTER_STATUS)
-        return -NETLOCK_EPROTOCOL;
+    int rv = judge(answer, WIRE_RESP_CLUSTER_STATUS);
+    if (rv != 0)
+        return rv;
     *out = (struct netlock_node_status){
         .node_id = answer->cluster_status.node_id,
         .term = answer->cluster_status.term,
@@ -154,8 +161,15 @@ static int take_status(void *arg, const struct wire_response *answer)
         .connections = answer->cluster_status.connections,
         .uptime_ms = answer->cluster_status.uptime_ms,
         .last_token = answer->cluster_status.last_token,
+        .requests = answer->cluster_status.requests,
+        .commits = answer->cluster_status.commits,
+        .commits_us = answer->cluster_status.commits_us,
+        .feature_level = answer->cluster_status.feature_level,
+        .feature_level_max = answer->cluster_status.feature_level_max,
+        .draining = answer->cluster_status.draining,
+        .log_level = (enum netlock_log_level)answer->cluster_status.log_level,
     };
-    int rv = copy_str(&out->cluster_id, answer->cluster_status.cluster_id);
+    rv = copy_str(&out->cluster_id, answer->cluster_status.cluster_id);
     if (rv == 0)
         rv = copy_str(&out->server, answer->cluster_status.server);
     if (rv == 0)
@@ -174,13 +188,13 @@ static int to_rv(int rv)
     return rv == -EPROTO ? -NETLOCK_EPROTOCOL : -NETLOCK_EUNREACHABLE;
 }
 
-/* Ask, and give the answer to @take, while it is there. */
-static int ask(const char *address,
-               const struct netlock_credentials *credentials,
-               uint32_t timeout_ms,
-               struct wire_request *question,
-               int (*take)(void *arg, const struct wire_response *answer),
-               void *arg)
+/* A connection to one node, a question, and its answer, for @take. */
+static int ask_node(const char *address,
+                    const struct netlock_credentials *credentials,
+                    uint32_t timeout_ms,
+                    const struct wire_request *request,
+                    int (*take)(void *out, const struct wire_response *answer),
+                    void *out)
 {
     struct client_server server;
     if (address == NULL || client_server_parse(&server, address, strlen(address)) != 0)
@@ -201,11 +215,11 @@ static int ask(const char *address,
     struct wire_response answer;
     rv = to_rv(connect_to(&conn, &server, end_ms));
     if (rv == 0)
-        rv = to_rv(put_questions(&conn, client_token(credentials), question));
+        rv = to_rv(put_questions(&conn, client_token(credentials), request));
     if (rv == 0)
         rv = to_rv(exchange(&conn, end_ms, &answer));
     if (rv == 0)
-        rv = take(arg, &answer);
+        rv = take(out, &answer);
     client_conn_release(&conn);
     tls_context_free(context);
     return rv;
@@ -217,15 +231,36 @@ int netlock_node_status(const char *address,
                         bool checkpoint,
                         struct netlock_node_status *ret)
 {
-    struct wire_request question = {.type = WIRE_REQ_CLUSTER_STATUS,
-                                    .cluster_status = {.checkpoint = checkpoint}};
+    struct wire_request request = {.type = WIRE_REQ_CLUSTER_STATUS,
+                                   .key = str(KEY_REQUEST),
+                                   .cluster_status = {.checkpoint = checkpoint}};
     struct netlock_node_status status = {0};
-    int rv = ask(address, credentials, timeout_ms, &question, take_status, &status);
+    int rv = ask_node(address, credentials, timeout_ms, &request, take_status, &status);
     if (rv == 0)
         *ret = status;
     else
         netlock_node_status_release(&status);
     return rv;
+}
+
+static int take_control(void *out, const struct wire_response *answer)
+{
+    (void)out;
+    return judge(answer, WIRE_RESP_NODE_CONTROL);
+}
+
+int netlock_node_control(const char *address,
+                         const struct netlock_credentials *credentials,
+                         uint32_t timeout_ms,
+                         const struct netlock_node_control *control)
+{
+    struct wire_request request = {
+        .type = WIRE_REQ_NODE_CONTROL,
+        .key = str(KEY_REQUEST),
+        .node_control = {.has_draining = control->drain != NETLOCK_DRAIN_AS_IT_IS,
+                         .draining = control->drain == NETLOCK_DRAIN,
+                         .log_level = (enum wire_log_level)control->log_level}};
+    return ask_node(address, credentials, timeout_ms, &request, take_control, NULL);
 }
 
 void netlock_node_status_release(struct netlock_node_status *status)
@@ -276,6 +311,7 @@ int netlock_change_cluster(const char *address,
     struct change_answer answer = {.result = ret_result, .text = ret_text};
     struct wire_request question = {
         .type = WIRE_REQ_CLUSTER_CHANGE,
+        .key = str(KEY_REQUEST),
         .cluster_change = {.change = (enum wire_change)change->change,
                            .node_id = change->node_id,
                            .force = change->force},
@@ -288,5 +324,5 @@ int netlock_change_cluster(const char *address,
         question.cluster_change.client_address = str(change->client_address);
     }
     ret_text[0] = '\0';
-    return ask(address, credentials, timeout_ms, &question, take_change, &answer);
+    return ask_node(address, credentials, timeout_ms, &question, take_change, &answer);
 }

@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "cli_text.h"
+#include "principal.h"
 
 const char cmd_access_token_help[] =
     "Usage: netlock access-token NAME FILE\n"
@@ -49,19 +50,6 @@ static int write_token(const char *path, const char *token)
     return rv;
 }
 
-/* As the nodes read it: acl.h has the rule. */
-static bool is_principal(const char *name)
-{
-    size_t len = strlen(name);
-
-    for (const char *c = name; *c != '\0'; c++) {
-        if (*c <= ' ' || *c >= 0x7f || strchr("*\\,:#", *c) != NULL) {
-            return false;
-        }
-    }
-    return len > 0 && len <= 64 && strcmp(name, "anonymous") != 0;
-}
-
 int cmd_access_token(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {CLI_LONG};
@@ -74,8 +62,8 @@ int cmd_access_token(struct cli *cli, int argc, char **argv)
         cli_usage(cli, "the name of a client and a file, please");
     }
     const char *name = argv[optind], *path = argv[optind + 1];
-    if (!is_principal(name)) {
-        cli_usage(cli, "a name has 1 to 64 printable characters and none of * \\ , : #");
+    if (!principal_valid(name, strlen(name))) {
+        cli_usage(cli, PRINCIPAL_RULE);
     }
     if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
         abort();

@@ -21,7 +21,8 @@ const char cmd_cluster_help[] =
     "--verify.\n"
     "\n"
     "NODE        its number; '-': not reached, and not named by a member\n"
-    "ROLE        'leader' serves; 'elected' is about to; or follower, candidate\n"
+    "ROLE        'leader' serves; 'elected' is about to; or follower, candidate;\n"
+    "            'draining' leaves leading to the others, see 'netlock drain'\n"
     "VOTE        whether it has a vote, as the leader says: 'no' on one that was added\n"
     "            and not promoted\n"
     "COMMIT, APPLIED, LAG\n"
@@ -48,34 +49,40 @@ struct verification {
     size_t compared;
 };
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* ---- verifying ---- */
 
 /* Ask @node until it has hashed its state at @index, or later, or the time is up. */
-static bool reach(const struct cli_survey *survey,
-                  struct cli_node *node,
-                  uint64_t index,
-                  uint64_t until_ms)
+static bool
+reach(const struct survey *survey, struct survey_node *node, uint64_t index, uint64_t until_ms)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 
     for (;;) {
-        cli_survey_ask(survey, node);
+        survey_ask(survey, node);
         if (node->rv != 0 || node->status.checkpoint_index >= index) {
             return node->rv == 0;
         }
-        if (cli_now_ms() >= until_ms) {
+        if (now_ms() >= until_ms) {
             return false;
         }
         nanosleep(&pause, NULL);
     }
 }
 
-static struct verification verify(struct cli_survey *survey)
+static struct verification verify(struct survey *survey)
 {
-    const uint64_t until_ms = cli_now_ms() + survey->cli->timeout_ms;
+    const uint64_t until_ms = now_ms() + survey->cli->timeout_ms;
     struct verification result = {.verdict = VERDICT_NO_LEADER};
     struct netlock_node_status taken;
-    struct cli_node *leader = cli_survey_leader(survey);
+    struct survey_node *leader = survey_leader(survey);
 
     if (leader == NULL ||
         netlock_node_status(leader->address, &survey->cli->credentials,
@@ -87,7 +94,7 @@ static struct verification verify(struct cli_survey *survey)
     result.hash = taken.checkpoint_hash;
     netlock_node_status_release(&taken);
     for (size_t i = 0; i < survey->count; i++) {
-        struct cli_node *node = &survey->nodes[i];
+        struct survey_node *node = &survey->nodes[i];
 
         if (node->rv != 0) {
             continue; /* shown as unreachable, and not counted */
@@ -109,21 +116,6 @@ static struct verification verify(struct cli_survey *survey)
 
 /* ---- showing ---- */
 
-static const char *role_word(enum netlock_role role)
-{
-    switch (role) {
-    case NETLOCK_FOLLOWER:
-        return "follower";
-    case NETLOCK_CANDIDATE:
-        return "candidate";
-    case NETLOCK_LEADER:
-        return "elected";
-    case NETLOCK_SERVING:
-        return "leader";
-    }
-    return "unknown";
-}
-
 static const char *verdict_word(enum verdict verdict)
 {
     switch (verdict) {
@@ -139,90 +131,9 @@ static const char *verdict_word(enum verdict verdict)
     return "UNKNOWN";
 }
 
-static uint64_t lag_of(const struct cli_survey *survey, const struct cli_node *node)
+static void print_table(struct survey *survey, const struct verification *verification)
 {
-    return survey->commit_max > node->status.applied_index
-               ? survey->commit_max - node->status.applied_index
-               : 0;
-}
-
-/* As the leader says. */
-static const char *vote_word(struct cli_survey *survey, const struct cli_node *node)
-{
-    const struct netlock_member *member = cli_survey_member(survey, node->node_id);
-
-    if (member == NULL) {
-        return cli_survey_leader(survey) == NULL ? "-" : "no member";
-    }
-    return member->voter ? "yes" : "no";
-}
-
-static void add_row(struct text_table *table,
-                    struct cli_survey *survey,
-                    const struct cli_node *node,
-                    bool verified)
-{
-    const struct netlock_node_status *status = &node->status;
-    char duration[TEXT_DURATION_BYTES];
-
-    if (node->node_id == 0) {
-        text_table_add(table, "-");
-    } else {
-        text_table_addf(table, "%" PRIu64, node->node_id);
-    }
-    text_table_add(table, node->address);
-    text_table_add(table, node->rv != 0 ? "unreachable" : role_word(status->role));
-    text_table_add(table, vote_word(survey, node));
-    if (node->rv != 0) {
-        for (int i = 0; i < 7; i++) {
-            text_table_add(table, "-");
-        }
-        return;
-    }
-    text_table_addf(table, "%" PRIu64, status->term);
-    text_table_addf(table, "%" PRIu64, status->commit_index);
-    text_table_addf(table, "%" PRIu64, status->applied_index);
-    text_table_addf(table, "%" PRIu64, lag_of(survey, node));
-    text_table_addf(table, "%" PRIu64, status->connections);
-    text_table_add(table, text_duration(status->uptime_ms, duration));
-    if (verified) {
-        text_table_addf(table, "%016" PRIx64 " at %" PRIu64, status->checkpoint_hash,
-                        status->checkpoint_index);
-    } else {
-        text_table_add(table, "-");
-    }
-}
-
-static void print_table(struct cli_survey *survey,
-                        const struct verification *verification)
-{
-    static const char *const heading[] = {"NODE",        "ADDRESS", "ROLE",      "VOTE",
-                                          "TERM",        "COMMIT",  "APPLIED",   "LAG",
-                                          "CONNECTIONS", "UPTIME",  "CHECKPOINT"};
-    struct text_table table = {.columns = sizeof heading / sizeof *heading};
-    const struct cli_node *leader = cli_survey_leader(survey);
-
-    for (size_t i = 0; i < table.columns; i++) {
-        text_table_add(&table, heading[i]);
-    }
-    for (size_t i = 0; i < survey->count; i++) {
-        add_row(&table, survey, &survey->nodes[i], verification != NULL);
-    }
-    text_table_print(&table, stdout);
-    text_table_release(&table);
-    if (leader != NULL) {
-        const struct netlock_node_status *status = &leader->status;
-        char *cluster_id =
-            text_escape(status->cluster_id == NULL ? "" : status->cluster_id);
-
-        printf("cluster %s: %" PRIu64 " locks, %" PRIu64 " holds, %" PRIu64
-               " waits, %" PRIu64 " clients; last token %" PRIu64 "\n",
-               cluster_id, status->locks, status->holds, status->waits, status->clients,
-               status->last_token);
-        free(cluster_id);
-    } else {
-        puts("no leader serves");
-    }
+    survey_print(survey, verification != NULL, stdout);
     if (verification != NULL && verification->verdict == VERDICT_EQUAL) {
         printf("EQUAL: %zu of %zu nodes have the same state at %" PRIu64 "\n",
                verification->compared, survey->count, verification->index);
@@ -232,7 +143,7 @@ static void print_table(struct cli_survey *survey,
 }
 
 static void
-add_object(struct json *json, struct cli_survey *survey, const struct cli_node *node)
+add_object(struct json *json, struct survey *survey, const struct survey_node *node)
 {
     const struct netlock_node_status *status = &node->status;
     char hash[17];
@@ -241,15 +152,15 @@ add_object(struct json *json, struct cli_survey *survey, const struct cli_node *
     json_number(json, "node_id", node->node_id);
     json_string(json, "address", node->address);
     json_bool(json, "reachable", node->rv == 0);
-    if (cli_survey_leader(survey) != NULL) {
-        const struct netlock_member *member = cli_survey_member(survey, node->node_id);
+    if (survey_leader(survey) != NULL) {
+        const struct netlock_member *member = survey_member(survey, node->node_id);
 
         json_bool(json, "member", member != NULL);
         json_bool(json, "voter", member != NULL && member->voter);
     }
     if (node->rv == 0) {
         snprintf(hash, sizeof hash, "%016" PRIx64, status->checkpoint_hash);
-        json_string(json, "role", role_word(status->role));
+        json_string(json, "role", survey_role(status->role));
         json_string(json, "cluster_id", status->cluster_id);
         json_string(json, "server", status->server);
         json_number(json, "term", status->term);
@@ -257,7 +168,7 @@ add_object(struct json *json, struct cli_survey *survey, const struct cli_node *
         json_number(json, "commit_index", status->commit_index);
         json_number(json, "applied_index", status->applied_index);
         json_number(json, "last_index", status->last_index);
-        json_number(json, "lag_entries", lag_of(survey, node));
+        json_number(json, "lag_entries", survey_lag(survey, node));
         json_number(json, "cluster_time_ms", status->cluster_time_ms);
         json_number(json, "checkpoint_index", status->checkpoint_index);
         json_string(json, "checkpoint_hash", hash);
@@ -268,15 +179,18 @@ add_object(struct json *json, struct cli_survey *survey, const struct cli_node *
         json_number(json, "connections", status->connections);
         json_number(json, "uptime_ms", status->uptime_ms);
         json_number(json, "last_token", status->last_token);
+        json_bool(json, "draining", status->draining);
+        json_number(json, "feature_level", status->feature_level);
+        json_number(json, "feature_level_max", status->feature_level_max);
     } else {
         json_string(json, "error", netlock_strerror(node->rv));
     }
     json_close(json);
 }
 
-static void print_json(struct cli_survey *survey, const struct verification *verification)
+static void print_json(struct survey *survey, const struct verification *verification)
 {
-    const struct cli_node *leader = cli_survey_leader(survey);
+    const struct survey_node *leader = survey_leader(survey);
     struct json json = {.out = stdout};
 
     json_open_object(&json, NULL);
@@ -300,12 +214,12 @@ static void print_json(struct cli_survey *survey, const struct verification *ver
     json_close(&json);
 }
 
-static int exit_status(struct cli_survey *survey, const struct verification *verification)
+static int exit_status(struct survey *survey, const struct verification *verification)
 {
     if (verification != NULL && verification->verdict == VERDICT_DIFFERENT) {
         return CLI_CONFLICT;
     }
-    if (cli_survey_leader(survey) == NULL) {
+    if (survey_leader(survey) == NULL) {
         return CLI_UNAVAILABLE;
     }
     return verification == NULL || verification->verdict == VERDICT_EQUAL
@@ -318,7 +232,7 @@ int cmd_cluster_status(struct cli *cli, int argc, char **argv)
     static const struct option longs[] = {{"verify", no_argument, NULL, CLI_OPTION_OWN},
                                           CLI_LONG};
     struct verification verification, *verified = NULL;
-    struct cli_survey survey = {.cli = cli};
+    struct survey survey = {.cli = cli, .ask_ms = SURVEY_ASK_MS};
     int status;
 
     while (cli_getopt(cli, argc, argv, CLI_SHORT, longs) != -1) {
@@ -327,12 +241,12 @@ int cmd_cluster_status(struct cli *cli, int argc, char **argv)
     if (optind != argc) {
         cli_usage(cli, "unexpected '%s'", argv[optind]);
     }
-    cli_survey_take(&survey);
+    survey_take(&survey);
     if (verified != NULL) {
         verification = verify(&survey);
     }
     (cli->json ? print_json : print_table)(&survey, verified);
     status = exit_status(&survey, verified);
-    cli_survey_release(&survey);
+    survey_release(&survey);
     return status;
 }

@@ -82,6 +82,14 @@ static const char *const names[] = {
     [NETLOCK_CHANGE_TRANSFER] = "transfer",
 };
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static void pause_ms(unsigned ms)
 {
     const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
@@ -100,18 +108,18 @@ struct order {
     uint64_t shown_ms;
 };
 
-static bool is_gone(struct cli_survey *survey, const struct order *order)
+static bool is_gone(struct survey *survey, const struct order *order)
 {
     return order->uncertain && order->change.change == NETLOCK_CHANGE_REMOVE &&
-           cli_survey_member(survey, order->change.node_id) == NULL;
+           survey_member(survey, order->change.node_id) == NULL;
 }
 
 /* Ask the leader once. True: that was it, with *@ret_status. */
-static bool try_once(struct order *order, struct cli_survey *survey, int *ret_status)
+static bool try_once(struct order *order, struct survey *survey, int *ret_status)
 {
     char text[NETLOCK_ERROR_BYTES] = "";
     enum netlock_change_result result = NETLOCK_CHANGE_UNKNOWN;
-    const struct cli_node *leader = cli_survey_leader(survey);
+    const struct survey_node *leader = survey_leader(survey);
 
     if (is_gone(survey, order)) {
         *ret_status = CLI_OK; /* the attempt before this one did it */
@@ -139,19 +147,19 @@ static bool try_once(struct order *order, struct cli_survey *survey, int *ret_st
 /* Go to the leader, and to the next one if it changes meanwhile. */
 static int carry_out(struct order *order)
 {
-    uint64_t end_ms = cli_now_ms() + order->cli->timeout_ms;
+    uint64_t end_ms = now_ms() + order->cli->timeout_ms;
     int status = CLI_UNAVAILABLE;
 
     for (;;) {
-        struct cli_survey survey = {.cli = order->cli};
-        cli_survey_take(&survey);
-        bool led = cli_survey_leader(&survey) != NULL;
+        struct survey survey = {.cli = order->cli, .ask_ms = SURVEY_ASK_MS};
+        survey_take(&survey);
+        bool led = survey_leader(&survey) != NULL;
         bool over = led && try_once(order, &survey, &status);
-        cli_survey_release(&survey);
+        survey_release(&survey);
         if (over) {
             return status;
         }
-        if (cli_now_ms() >= end_ms) {
+        if (now_ms() >= end_ms) {
             cli_say(
                 order->uncertain
                     ? "no leader serves; the change may or may not have been done: look "
@@ -168,13 +176,13 @@ static int carry_out(struct order *order)
 static void show_progress(struct order *order, uint64_t has, uint64_t of, bool connected)
 {
     bool terminal = isatty(STDERR_FILENO) == 1;
-    uint64_t now_ms = cli_now_ms();
+    uint64_t now = now_ms();
 
     if (!cli_is_watched(order->cli) ||
-        (!terminal && order->shown_ms != 0 && now_ms - order->shown_ms < SHOW_MS)) {
+        (!terminal && order->shown_ms != 0 && now - order->shown_ms < SHOW_MS)) {
         return;
     }
-    order->shown_ms = now_ms;
+    order->shown_ms = now;
     fprintf(stderr, "%snode %" PRIu64 ": %" PRIu64 " of %" PRIu64 " entries%s%s",
             terminal ? "\r" : "", order->change.node_id, has, of,
             connected ? "" : ", not connected: does it run with 'join = yes'?",
@@ -191,30 +199,30 @@ static void end_progress(const struct order *order)
 /* Whether the member has all but a few entries, as the leader knows. */
 static bool has_caught_up(struct order *order)
 {
-    struct cli_survey survey = {.cli = order->cli};
+    struct survey survey = {.cli = order->cli, .ask_ms = SURVEY_ASK_MS};
     bool caught_up = false;
 
-    cli_survey_take(&survey);
-    const struct cli_node *leader = cli_survey_leader(&survey);
+    survey_take(&survey);
+    const struct survey_node *leader = survey_leader(&survey);
     const struct netlock_member *member =
-        cli_survey_member(&survey, order->change.node_id);
+        survey_member(&survey, order->change.node_id);
     if (member != NULL) {
         uint64_t last = leader->status.last_index;
         show_progress(order, member->match_index, last, member->connected);
         caught_up = member->voter || (member->connected && member->match_index > 0 &&
                                       member->match_index + LAG_MAX >= last);
     }
-    cli_survey_release(&survey);
+    survey_release(&survey);
     return caught_up;
 }
 
 static int promote(struct order *order)
 {
-    uint64_t end_ms = cli_now_ms() + order->wait_ms;
+    uint64_t end_ms = now_ms() + order->wait_ms;
 
     order->change.change = NETLOCK_CHANGE_PROMOTE;
     while (!has_caught_up(order)) {
-        if (cli_now_ms() >= end_ms) {
+        if (now_ms() >= end_ms) {
             end_progress(order);
             cli_say("node %" PRIu64 " has not caught up; it is a member without a vote: "
                     "'netlock cluster promote %" PRIu64 "' when it has",

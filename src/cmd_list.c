@@ -54,26 +54,6 @@ struct sheet {
     struct json json;
 };
 
-static void add_row(struct text_table *table, const struct netlock_lock_item *item)
-{
-    char duration[TEXT_DURATION_BYTES];
-    const struct netlock_holder *first =
-        item->holders_shown > 0 ? &item->holders[0] : NULL;
-
-    text_table_add(table, item->name);
-    text_table_add(table, show_type(item->type));
-    if (item->limit > 1) {
-        text_table_addf(table, "%" PRIu32 "/%" PRIu32, item->holders_count, item->limit);
-    } else {
-        text_table_addf(table, "%" PRIu32, item->holders_count);
-    }
-    text_table_addf(table, "%" PRIu32, item->queue_length);
-    text_table_add(table, first == NULL ? "-" : text_duration(first->since_ms, duration));
-    text_table_add(table,
-                   first == NULL ? "-" : text_duration(first->remaining_ms, duration));
-    text_table_add(table, first == NULL ? "-" : show_owner(first));
-}
-
 static void add_object(struct sheet *sheet, const struct netlock_lock_item *item)
 {
     struct json *json = &sheet->json;
@@ -103,7 +83,7 @@ static uint64_t add_page(struct sheet *sheet,
         if (sheet->cli->json) {
             add_object(sheet, &page->items[i]);
         } else {
-            add_row(&sheet->table, &page->items[i]);
+            show_lock(&sheet->table, &page->items[i]);
         }
         added++;
     }
@@ -142,16 +122,10 @@ add_pages(struct sheet *sheet, struct netlock *nl, const struct list_options *op
 
 static void open_sheet(struct sheet *sheet)
 {
-    static const char *const heading[] = {"NAME", "TYPE", "HOLDERS", "WAITING",
-                                          "FOR",  "LEFT", "OWNER"};
-
     if (sheet->cli->json) {
         json_open_array(&sheet->json, NULL);
-        return;
-    }
-    sheet->table.columns = sizeof heading / sizeof *heading;
-    for (size_t i = 0; i < sheet->table.columns; i++) {
-        text_table_add(&sheet->table, heading[i]);
+    } else {
+        show_locks_heading(&sheet->table);
     }
 }
 

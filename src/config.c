@@ -135,6 +135,7 @@ static const struct config defaults = {
     .claims_max = 1000000,
     .claims_per_client_max = 10000,
     .waiters_per_lock_max = 10000,
+    .disk_free_min_bytes = 67108864,
     .snapshot_threshold = 8192,
     .snapshot_trailing = 8192,
     .log_level = LOG_LEVEL_INFO,

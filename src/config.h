@@ -87,8 +87,10 @@ struct config {
     uint64_t claims_per_client_max;
     uint64_t waiters_per_lock_max;
 
+    uint64_t disk_free_min_bytes; /* 0: no floor */
     uint64_t snapshot_threshold;
     uint64_t snapshot_trailing;
+    uint64_t snapshot_step_records; /* 0: as shipped. Without a key, for the simulator */
     enum log_level log_level;
 };
 

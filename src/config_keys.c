@@ -80,6 +80,8 @@ const struct config_key config_keys[] = {
      "10000", ""},
     {"waiters-per-lock-max", KIND_NUMBER, FIELD(waiters_per_lock_max), 1, 1000000, false,
      "10000", ""},
+    {"disk-free-min", KIND_NUMBER, FIELD(disk_free_min_bytes), 0, INT64_MAX, false,
+     "67108864", "bytes; with less the leader takes releases and refreshes only"},
     {"snapshot-threshold", KIND_NUMBER, FIELD(snapshot_threshold), 1, 10000000, false,
      "8192", "log entries between snapshots"},
     {"snapshot-trailing", KIND_NUMBER, FIELD(snapshot_trailing), 1, 10000000, false,

@@ -30,6 +30,8 @@ void http_readyz(const struct server *server,
     node_info_get(server, &info);
     if (server->stopping) {
         say(answer, 503, "stopping\n");
+    } else if (server->draining) {
+        say(answer, 503, "draining\n");
     } else if (info.status.leader_id == 0) {
         say(answer, 503, "no leader is known\n");
     } else if (info.status.leader && !server->serving) {

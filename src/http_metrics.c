@@ -62,10 +62,18 @@ static void put_role(struct body *body,
     gauge(body, "netlock_leader", status->leader, "1 on the node that leads.");
     gauge(body, "netlock_serving", server->serving,
           "1 on the node that leads and serves clients.");
+    gauge(body, "netlock_disk_low", server->disk_low,
+          "1 while the data directory has less room than disk-free-min.");
     gauge(body, "netlock_leader_known", status->leader_id != 0,
           "1 while this node knows which one leads.");
     gauge(body, "netlock_members", status->members_count,
           "Members of the cluster, as this node knows them.");
+    gauge(body, "netlock_draining", server->draining,
+          "1 while this node leaves leading to the others.");
+    gauge(body, "netlock_feature_level", status->feature_level,
+          "Of the formats that the cluster writes, as this node knows it.");
+    gauge(body, "netlock_feature_level_max", status->feature_level_max,
+          "The feature level that this node can.");
     gauge(body, "netlock_raft_term", status->term, "The term that this node is in.");
     gauge(body, "netlock_raft_last_index", status->last_index,
           "Last entry of this node's log.");
@@ -132,6 +140,7 @@ static const char *const request_names[METRICS_REQUESTS] = {
     [WIRE_REQ_BACKUP] = "backup",
     [WIRE_REQ_CLIENT_KILL] = "client_kill",
     [WIRE_REQ_CLUSTER_CHANGE] = "cluster_change",
+    [WIRE_REQ_NODE_CONTROL] = "node_control",
 };
 
 static const char *const denial_names[METRICS_DENIALS] = {

@@ -49,15 +49,46 @@ static bool host_is_loopback(struct MHD_Connection *connection)
     return config_is_loopback(address);
 }
 
+static struct sockaddr_storage peer_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    struct sockaddr_storage peer = {0};
+
+    if (info != NULL && info->client_addr != NULL) {
+        bool v6 = info->client_addr->sa_family == AF_INET6;
+        memcpy(&peer, info->client_addr,
+               v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    }
+    return peer;
+}
+
+/* Guesses at this port count together with those at the port of clients. */
+static int identify(const struct http *http,
+                    struct MHD_Connection *connection,
+                    struct fsm_str *ret_principal)
+{
+    struct sockaddr_storage peer = peer_of(connection);
+    struct address_count *address = admission_enter(http->server, &peer);
+    unsigned char hash[TOKEN_HASH_BYTES];
+
+    int rv = admission_identify(http->server, address, bearer(connection), ret_principal,
+                                hash);
+    admission_leave(http->server, address);
+    return rv;
+}
+
 /* 0, or the status that refuses. */
 static unsigned refuse_api(const struct http *http,
                            struct MHD_Connection *connection,
                            const struct http_query *query)
 {
     const struct access *access = &http->server->access;
-    struct fsm_str token = bearer(connection);
-    unsigned char hash[TOKEN_HASH_BYTES];
-    struct fsm_str principal = tokens_find(access->tokens, token, hash);
+    struct wire_request list = {
+        .type = WIRE_REQ_LIST_LOCKS,
+        .list.prefix = {.data = query->prefix.data, .len = query->prefix.len},
+    };
+    struct fsm_str principal;
 
     if (access->acl == NULL && access->tokens == NULL) {
         return config_is_loopback(http->config->http_listen) &&
@@ -65,12 +96,14 @@ static unsigned refuse_api(const struct http *http,
                    ? MHD_HTTP_MISDIRECTED_REQUEST
                    : 0;
     }
-    if ((token.len != 0 && principal.len == 0) || !access_knows(access, principal)) {
+    int rv = identify(http, connection, &principal);
+    if (rv == -EAGAIN) {
+        return MHD_HTTP_TOO_MANY_REQUESTS;
+    }
+    if (rv != 0 || !access_knows(access, principal)) {
         return MHD_HTTP_UNAUTHORIZED;
     }
-    return acl_allows_prefix(access->acl, principal, ACL_STATUS, query->prefix)
-               ? 0
-               : MHD_HTTP_FORBIDDEN;
+    return access_allows(access, principal, &list) ? 0 : MHD_HTTP_FORBIDDEN;
 }
 
 /* ---- questions ---- */
@@ -153,6 +186,8 @@ static const char *refusal_text(unsigned status)
     switch (status) {
     case MHD_HTTP_UNAUTHORIZED:
         return "show an access token: Authorization: Bearer TOKEN\n";
+    case MHD_HTTP_TOO_MANY_REQUESTS:
+        return "too many wrong tokens from this address; wait a second\n";
     case MHD_HTTP_FORBIDDEN:
         return "no rule of the cluster's ACL allows it\n";
     default:
@@ -162,19 +197,12 @@ static const char *refusal_text(unsigned status)
 
 static void log_denied(struct http *http, struct MHD_Connection *connection)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    struct sockaddr_storage peer = {0};
+    struct sockaddr_storage peer = peer_of(connection);
     char text[LISTENER_ADDRESS_BYTES];
     uint32_t suppressed;
 
     if (!log_limit_pass(&http->denied_limit, uv_now(http->loop), &suppressed)) {
         return;
-    }
-    if (info != NULL && info->client_addr != NULL) {
-        bool v6 = info->client_addr->sa_family == AF_INET6;
-        memcpy(&peer, info->client_addr,
-               v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     }
     listener_address_text(&peer, text);
     log_event(http->log, LOG_LEVEL_WARNING, "http", "denied", "peer=%s suppressed=%u",
@@ -208,6 +236,9 @@ static enum MHD_Result respond(struct MHD_Connection *connection,
     if (answer->status == MHD_HTTP_UNAUTHORIZED) {
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
                                       "Bearer realm=\"netlock\"");
+    }
+    if (answer->status == MHD_HTTP_TOO_MANY_REQUESTS) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     }
     enum MHD_Result rv = MHD_queue_response(connection, answer->status, response);
     MHD_destroy_response(response);

@@ -29,6 +29,16 @@ void metrics_add_duration(struct metrics_durations *durations, uint64_t us)
     }
 }
 
+uint64_t metrics_requests(const struct metrics *metrics)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < METRICS_REQUESTS; i++) {
+        sum += metrics->requests[i];
+    }
+    return sum;
+}
+
 void metrics_on_event(struct metrics *metrics, const struct fsm_event *event)
 {
     switch (event->type) {

@@ -11,7 +11,7 @@
 #include "wire.h"
 
 enum {
-    METRICS_REQUESTS = WIRE_REQ_CLUSTER_CHANGE + 1,
+    METRICS_REQUESTS = WIRE_REQ_NODE_CONTROL + 1,
     METRICS_DENIALS = FSM_DENY_LIMIT_EXCEEDED + 1,
     METRICS_BUCKETS = 12,
 };
@@ -38,6 +38,9 @@ struct metrics {
 uint64_t metrics_now_us(void);
 
 void metrics_add_duration(struct metrics_durations *durations, uint64_t us);
+
+/* Of every type. */
+uint64_t metrics_requests(const struct metrics *metrics);
 
 /* An event that a client is told. */
 void metrics_on_event(struct metrics *metrics, const struct fsm_event *event);

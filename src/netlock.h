@@ -350,6 +350,12 @@ enum netlock_role {
     NETLOCK_LEADER,
     NETLOCK_SERVING
 };
+enum netlock_log_level {
+    NETLOCK_LOG_ERROR = 1,
+    NETLOCK_LOG_WARNING,
+    NETLOCK_LOG_INFO,
+    NETLOCK_LOG_DEBUG
+};
 struct netlock_node_status {
     char *cluster_id, *server, *leader_address;
     uint64_t node_id, term, leader_id;
@@ -359,6 +365,12 @@ struct netlock_node_status {
     uint64_t commit_index, applied_index, last_index, cluster_time_ms;
     uint64_t checkpoint_index, checkpoint_hash;
     uint64_t locks, holds, waits, clients, connections, uptime_ms, last_token;
+    /* Since the start of the node; commits while it served, and their time together. */
+    uint64_t requests, commits, commits_us;
+    /* Which formats the cluster writes, and which the node could; 0: it is too old to say. */
+    uint32_t feature_level, feature_level_max;
+    bool draining;
+    enum netlock_log_level log_level; /* 0: it does not say */
 };
 /* Ask one node, leader or not, without attaching: a call of its own that needs no client.
  * @credentials may be NULL, and means the environment then, as in netlock_options.
@@ -399,6 +411,17 @@ NETLOCK_API int netlock_change_cluster(const char *address,
                                        const struct netlock_cluster_change *change,
                                        enum netlock_change_result *ret_result,
                                        char *ret_text);
+struct netlock_node_control {
+    enum { NETLOCK_DRAIN_AS_IT_IS = 0, NETLOCK_DRAIN, NETLOCK_DRAIN_UNDO } drain;
+    enum netlock_log_level log_level; /* 0: as it is */
+};
+/* Operators: set something on one node, leader or not, until it is started anew. A node that drains
+ * stays a member, but hands leadership to another one, whenever it has it and can. What came of it is
+ * told by netlock_node_status(). */
+NETLOCK_API int netlock_node_control(const char *address,
+                                     const struct netlock_credentials *credentials,
+                                     uint32_t timeout_ms,
+                                     const struct netlock_node_control *control);
 
 /* ---- asynchronous, NETLOCK_MANUAL -------------------------------------------------------------- */
 

@@ -11,22 +11,28 @@
 #include <uv.h>
 
 #include "config.h"
+#include "disk_space.h"
 #include "http.h"
 #include "log.h"
 #include "offline.h"
 #include "privileges.h"
 #include "server.h"
 
-enum { EXIT_OK = 0, EXIT_REFUSED = 2, EXIT_FATAL = 3 };
+enum { EXIT_OK = 0, EXIT_REFUSED = 2, EXIT_FATAL = 3, EXIT_NEWER = 4 };
 
 struct daemon {
+    int argc; /* for the configuration, read again */
+    char *const *argv;
     struct config config;
     struct log log;
     uv_loop_t loop;
     struct server *server;
-    struct http *http;           /* NULL: not configured */
+    struct http *http; /* NULL: not configured */
+    struct disk_space disk;
+    uv_work_t first_work;
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
+    bool stopping;
     int status;
 };
 
@@ -99,11 +105,40 @@ _Noreturn static void on_fatal(void *arg, const char *what)
     _exit(EXIT_FATAL);
 }
 
+/* SIG_BLOCK or SIG_UNBLOCK for what start_signals() listens to. */
+static void mask_signals(int how)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGUSR2);
+    pthread_sigmask(how, &signals, NULL);
+}
+
+/* An older build has been started on what a newer one wrote. */
+_Noreturn static void on_newer(void *arg, const char *what)
+{
+    const struct daemon *daemon = arg;
+    char quoted[LOG_QUOTED_BYTES];
+
+    log_event(&daemon->log, LOG_LEVEL_ERROR, "netlockd", "newer-data", "why=%s",
+              log_quote(quoted, what, strlen(what)));
+    _exit(EXIT_NEWER);
+}
+
+/* With its handle libuv takes away what is done about a signal, and what is left is to kill: one that
+ * comes so late must not make another end of an orderly stop. */
 static void on_stopped(void *arg)
 {
     struct daemon *daemon = arg;
 
     http_close(daemon->http);
+    disk_space_close(&daemon->disk);
+    mask_signals(SIG_BLOCK);
     uv_close((uv_handle_t *)&daemon->terminate, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
@@ -115,17 +150,50 @@ static void on_stop_signal(uv_signal_t *signal, int number)
 {
     struct daemon *daemon = signal->data;
 
+    daemon->stopping = true;
     log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "stopping", "signal=%d", number);
     server_stop(daemon->server, on_stopped, daemon);
 }
 
-/* The configuration is read at the start only; certificates are replaced while a node runs. */
+static void set_log_level(void *arg, enum log_level level)
+{
+    struct daemon *daemon = arg;
+
+    daemon->log.level = level;
+    server_log_level_changed(daemon->server);
+    log_audit(&daemon->log, "log-level", "level=%s", log_level_name(level));
+}
+
+/* Of the configuration only this key may change while a node runs. A file that is wrong, or that only root
+ * may read, keeps nobody from new certificates. */
+static void reload_log_level(struct daemon *daemon)
+{
+    struct config config;
+    enum config_action action;
+    char error[CONFIG_ERROR_BYTES];
+    char quoted[LOG_QUOTED_BYTES];
+
+    int rv = config_load(&config, daemon->argc, daemon->argv, &action, error);
+    if (rv == 0 && config.log_level != daemon->log.level) {
+        set_log_level(daemon, config.log_level);
+    } else if (rv != 0) {
+        log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "config-not-reread",
+                  "why=%s text=\"the log level stays\"",
+                  log_quote(quoted, error, strlen(error)));
+    }
+}
+
+/* Certificates, rules and the log level; everything else is read at the start only. */
 static void on_hangup(uv_signal_t *signal, int number)
 {
-    const struct daemon *daemon = signal->data;
+    struct daemon *daemon = signal->data;
     char error[SERVER_ERROR_BYTES];
     char quoted[LOG_QUOTED_BYTES];
 
+    if (daemon->stopping) {
+        return;
+    }
+    reload_log_level(daemon);
     int rv = server_reload(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_reload(daemon->http, error);
@@ -151,8 +219,25 @@ static void on_log_level(uv_signal_t *signal, int number)
     } else if (number == SIGUSR2 && level > LOG_LEVEL_ERROR) {
         level--;
     }
-    daemon->log.level = level;
-    log_audit(&daemon->log, "log-level", "level=%s", log_level_name(level));
+    set_log_level(daemon, level);
+}
+
+static void on_disk_space(void *arg, bool low, uint64_t free_bytes)
+{
+    struct daemon *daemon = arg;
+
+    server_set_disk_low(daemon->server, low, free_bytes);
+}
+
+static void start_disk_space(struct daemon *daemon)
+{
+    daemon->disk = (struct disk_space){
+        .path = daemon->config.data_dir,
+        .floor_bytes = daemon->config.disk_free_min_bytes,
+        .on_change = on_disk_space,
+        .arg = daemon,
+    };
+    disk_space_start(&daemon->disk, &daemon->loop);
 }
 
 static void start_signals(struct daemon *daemon)
@@ -170,6 +255,7 @@ static void start_signals(struct daemon *daemon)
     uv_signal_start(&daemon->louder, on_log_level, SIGUSR1);
     uv_signal_start(&daemon->quieter, on_log_level, SIGUSR2);
     signal(SIGPIPE, SIG_IGN);
+    mask_signals(SIG_UNBLOCK);
 }
 
 /* ---- the beginning ---- */
@@ -198,10 +284,23 @@ static void say_ready(const struct daemon *daemon)
     }
 }
 
-static int refuse(const char *error)
+/* -EPROTO: the data directory is of a newer build. */
+static int refuse(int rv, const char *error)
 {
     fprintf(stderr, "netlockd: %s\n", error);
-    return EXIT_REFUSED;
+    return rv == -EPROTO ? EXIT_NEWER : EXIT_REFUSED;
+}
+
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+/* libuv's threads are made now: after privileges are gone, which each thread has for itself, and while
+ * signals are blocked, which stay with the loop's thread alone. */
+static void start_threads(struct daemon *daemon)
+{
+    uv_queue_work(&daemon->loop, &daemon->first_work, do_nothing, NULL);
 }
 
 /* What root had to do is done. */
@@ -220,8 +319,10 @@ static int on_bound(void *arg, char *ret_error)
                                           : privileges_drop(&daemon->user, error);
     if (rv != 0) {
         snprintf(ret_error, SERVER_ERROR_BYTES, "%s", error);
+        return rv;
     }
-    return rv;
+    start_threads(daemon);
+    return 0;
 }
 
 /* With a user named, the directories are its own; without, those of whoever runs this. */
@@ -243,16 +344,24 @@ static int prepare_data_dir(struct daemon *daemon, char *ret_error)
 
 static int run(struct daemon *daemon)
 {
-    struct server_host host = {.arg = daemon, .fatal = on_fatal, .on_bound = on_bound};
+    struct server_host host = {.arg = daemon,
+                               .fatal = on_fatal,
+                               .newer = on_newer,
+                               .set_log_level = set_log_level,
+                               .on_bound = on_bound};
     char error[SERVER_ERROR_BYTES];
 
+    mask_signals(SIG_BLOCK);
     int rv = server_new(&daemon->server, &daemon->loop, &daemon->config, &daemon->log,
                         &host, error);
     if (rv != 0) {
+        uv_run(&daemon->loop,
+               UV_RUN_DEFAULT); /* its threads may be at the first work yet */
         http_free(daemon->http);
-        return refuse(error);
+        return refuse(rv, error);
     }
     start_signals(daemon);
+    start_disk_space(daemon);
     rv = server_start(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
         rv = http_start(daemon->http, &daemon->loop, daemon->server, error);
@@ -260,7 +369,7 @@ static int run(struct daemon *daemon)
     if (rv == 0) {
         say_ready(daemon);
     } else {
-        daemon->status = refuse(error);
+        daemon->status = refuse(rv, error);
         server_stop(daemon->server, on_stopped, daemon);
     }
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
@@ -301,7 +410,7 @@ int main(int argc, char **argv)
         return verb->run(argc - 1, argv + 1);
     }
     if (config_load(&daemon.config, argc, argv, &action, error) != 0) {
-        return refuse(error);
+        return refuse(-EINVAL, error);
     }
     if (action == CONFIG_HELP) {
         config_help(stdout);
@@ -311,6 +420,8 @@ int main(int argc, char **argv)
         puts("netlockd " NETLOCK_VERSION);
         return EXIT_OK;
     }
+    daemon.argc = argc;
+    daemon.argv = argv;
     log_init(&daemon.log, daemon.config.log_level);
     warn(&daemon);
     if (action == CONFIG_CHECK) {
@@ -318,11 +429,11 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     if (prepare_data_dir(&daemon, error) != 0) {
-        return refuse(error);
+        return refuse(-EINVAL, error);
     }
     raise_descriptor_limit(&daemon);
     if (uv_loop_init(&daemon.loop) != 0) {
-        return refuse("no event loop: out of descriptors or memory");
+        return refuse(-ENOMEM, "no event loop: out of descriptors or memory");
     }
     int status = run(&daemon);
     int rv = uv_loop_close(&daemon.loop);

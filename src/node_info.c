@@ -110,6 +110,13 @@ void node_info_put_status(const struct server *server,
     ret->cluster_status.connections = server->connections_count;
     ret->cluster_status.uptime_ms = uv_now(server->loop) - server->started_ms;
     ret->cluster_status.last_token = fsm_last_token(table);
+    ret->cluster_status.requests = metrics_requests(&server->metrics);
+    ret->cluster_status.commits = server->metrics.commits.count;
+    ret->cluster_status.commits_us = server->metrics.commits.sum_us;
+    ret->cluster_status.feature_level = info->status.feature_level;
+    ret->cluster_status.feature_level_max = info->status.feature_level_max;
+    ret->cluster_status.draining = server->draining;
+    ret->cluster_status.log_level = node_control_log_level(server);
     ret->cluster_status.role = role_of(server, &info->status);
     ret->cluster_status.cluster_id = wire_str_of_text(server->config->cluster);
     ret->cluster_status.server = wire_str_of_text(server_version);

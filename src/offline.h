@@ -3,7 +3,7 @@
 #ifndef NETLOCK_OFFLINE_H
 #define NETLOCK_OFFLINE_H
 
-enum { OFFLINE_OK = 0, OFFLINE_DAMAGED = 1, OFFLINE_REFUSED = 2 };
+enum { OFFLINE_OK = 0, OFFLINE_DAMAGED = 1, OFFLINE_REFUSED = 2, OFFLINE_NEWER = 4 };
 
 /* netlockd restore FILE [--tokens-from N] [--check] [OPTIONS of netlockd]: make the node's
  * data directory out of a backup; with --check only look at the file. argv[0] is the verb. */
@@ -11,7 +11,8 @@ int offline_restore(int argc, char **argv);
 
 /* netlockd check-data DIR: verify the data directory of a node that does not run. Nothing
  * is changed. Returns OFFLINE_DAMAGED if there is something that a start would refuse, or
- * go on without. */
+ * go on without; OFFLINE_NEWER if there is nothing worse than what only a newer build can
+ * read. */
 int offline_check_data(int argc, char **argv);
 
 /* netlockd recover DIR FILE: the data directory of a node that does not run, as a backup: the way to a new

@@ -14,10 +14,13 @@
 #include <raft.h>
 
 #include "datadir.h"
+#include "durable.h"
 #include "entry.h"
+#include "feature_level.h"
 #include "fsm.h"
 #include "node_file.h"
 #include "raft_files.h"
+#include "raft_guard_peer.h"
 #include "snapshot.h"
 
 enum { HASH_SEED = 1 };
@@ -28,6 +31,7 @@ struct check {
         *table; /* NULL: it could not be read, and the entries are only looked at */
     uint64_t commands_index;
     uint64_t snapshot_index, snapshot_term;
+    uint32_t level;
 
     uint64_t term;
     uint64_t first, last; /* entries of the log; 0: none */
@@ -36,6 +40,7 @@ struct check {
     uint64_t commands;
     struct entry_reader reader;
     unsigned harmless, doubtful, damaged;
+    bool newer; /* something that only a newer build can read */
 };
 
 __attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
@@ -116,6 +121,15 @@ damage_in_log(struct check *check, const char *format, ...)
     on_problem(check, RAFT_FILES_DAMAGE, "the log", text);
 }
 
+static void note_newer(struct check *check)
+{
+    if (!check->newer) {
+        puts("NEWER     the log, or a snapshot, comes from a newer version\n"
+             "          way out: check it with that version, and start that");
+    }
+    check->newer = true;
+}
+
 static void forget_table(struct check *check)
 {
     fsm_free(check->table);
@@ -148,13 +162,29 @@ static void on_snapshot(void *arg, const struct raft_files_snapshot *snapshot)
     check->snapshot_term = snapshot->term;
     const char *error = snapshot_decode(snapshot->data, snapshot->len, HASH_SEED, &table,
                                         &check->commands_index);
+    if (error != NULL && durable_is_newer(error)) {
+        note_newer(check);
+        return;
+    }
     if (error != NULL) {
         snprintf(text, sizeof(text), "this snapshot cannot be read: %s", error);
         on_problem(check, RAFT_FILES_DAMAGE, snapshot->name, text);
         return;
     }
     check->table = table;
+    check->level = snapshot_level(snapshot->data);
     printf("ok        %s\n", snapshot->name);
+}
+
+/* An entry; those behind it are only looked at. */
+static void note_unread(struct check *check, uint64_t index, const char *error)
+{
+    if (durable_is_newer(error)) {
+        note_newer(check);
+    } else {
+        damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", index, error);
+    }
+    forget_table(check);
 }
 
 /* As a replica looks at it before it applies an entry. */
@@ -211,8 +241,7 @@ static void apply_commands(struct check *check, uint64_t index)
         check->commands_index = index;
     }
     if (error != NULL) {
-        damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", index, error);
-        forget_table(check);
+        note_unread(check, index, error);
     }
 }
 
@@ -233,9 +262,11 @@ static void on_entry(void *arg, const struct raft_segment_entry *entry)
     }
     const char *error = entry_reader_open(&check->reader, entry->data, entry->len);
     if (error != NULL) {
-        damage_in_log(check, "entry %" PRIu64 " cannot be read: %s", entry->index, error);
-        forget_table(check);
+        note_unread(check, entry->index, error);
         return;
+    }
+    if (check->reader.header.level > check->level) {
+        check->level = check->reader.header.level;
     }
     if (!follows(check, entry->index)) {
         forget_table(check);
@@ -259,6 +290,10 @@ static void print_log(struct check *check)
                    "its term is older than the last entry's: the vote of a later one is "
                    "forgotten");
     }
+    if (check->term > check->last_term + RAFT_GUARD_TERM_JUMP_MAX) {
+        on_problem(check, RAFT_FILES_DAMAGE, "metadata",
+                   "no cluster has come to its term");
+    }
 }
 
 static void print_table(const struct check *check)
@@ -277,8 +312,8 @@ static void print_table(const struct check *check)
 static int sum_up(const struct check *check)
 {
     if (check->damaged + check->doubtful == 0) {
-        puts("whole");
-        return OFFLINE_OK;
+        puts(check->newer ? "of a newer version" : "whole");
+        return check->newer ? OFFLINE_NEWER : OFFLINE_OK;
     }
     printf("%u damaged, %u doubtful\n", check->damaged, check->doubtful);
     return OFFLINE_DAMAGED;
@@ -292,6 +327,7 @@ static struct offline_table table_of(const struct check *check, const char *clus
         .cluster_id = cluster_id,
         .table = check->table,
         .commands_index = check->commands_index,
+        .level = check->level != 0 ? check->level : FEATURE_LEVEL_FIRST,
         .index = in_log ? check->last : check->snapshot_index,
         .term = in_log ? check->last_term : check->snapshot_term,
     };
@@ -345,9 +381,9 @@ static int check_node_file(int dir_fd, const char *path, struct node_file *ret)
                       error != 0 ? strerror(-error) : "it has no file '" NODE_FILE "'");
     }
     if (node.format > DATADIR_FORMAT) {
-        return refuse(
-            "%s has format %u, this version knows up to %d: ask the newer version", path,
-            node.format, DATADIR_FORMAT);
+        refuse("%s has format %u, this version knows up to %d: ask the newer version", path,
+               node.format, DATADIR_FORMAT);
+        return OFFLINE_NEWER;
     }
     printf("ok        node %" PRIu64 " of cluster %s\n", node.node_id, node.cluster_id);
     if (node.restoring) {
@@ -377,7 +413,7 @@ check_directory(int dir_fd, const char *path, offline_table_cb on_table, void *a
     struct node_file node;
     int status = check_node_file(dir_fd, path, &node);
 
-    if (status == OFFLINE_REFUSED) {
+    if (status == OFFLINE_REFUSED || status == OFFLINE_NEWER) {
         return status;
     }
     if (status == OFFLINE_OK && !node.log_begun) {
@@ -423,7 +459,7 @@ int offline_check_data(int argc, char **argv)
             "leaders\n"
             "had. Nothing is changed.\n"
             "\n"
-            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused.\n",
+            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused, 4 of a newer version.\n",
             asked ? stdout : stderr);
         return asked ? OFFLINE_OK : OFFLINE_REFUSED;
     }

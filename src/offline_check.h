@@ -14,6 +14,7 @@ struct offline_table {
     const struct fsm *table; /* with every entry of the log, committed or not */
     uint64_t commands_index; /* of the last entry with commands */
     uint64_t index, term;    /* of the last entry */
+    uint32_t level;          /* of the cluster: feature_level.h */
 };
 
 typedef int (*offline_table_cb)(void *arg, const struct offline_table *table);

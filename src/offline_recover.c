@@ -80,7 +80,8 @@ static int on_table(void *arg, const struct offline_table *table)
     uint8_t *data;
 
     snprintf(origin.cluster_id, sizeof(origin.cluster_id), "%s", table->cluster_id);
-    snapshot_encode(table->table, table->commands_index, &snapshot, &snapshot_len);
+    snapshot_encode(table->table, table->commands_index, table->level, &snapshot,
+                    &snapshot_len);
     backup_encode(&origin, snapshot, snapshot_len, &data, &len);
     raft_free(snapshot);
     int status = write_file(path, data, len);

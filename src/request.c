@@ -17,6 +17,35 @@ bool request_extended(enum wire_request_type type)
     return type >= WIRE_REQ_PING;
 }
 
+bool request_adds_nothing(enum wire_request_type type)
+{
+    switch (type) {
+    case WIRE_REQ_REFRESH:
+    case WIRE_REQ_RELEASE:
+    case WIRE_REQ_FORCE_RELEASE:
+    case WIRE_REQ_DETACH:
+    case WIRE_REQ_CLIENT_KILL:
+    case WIRE_REQ_GET_DEFAULT_ID:
+    case WIRE_REQ_GET_ATTACHED_IDS:
+    case WIRE_REQ_HELLO:
+    case WIRE_REQ_PING:
+    case WIRE_REQ_CLUSTER_STATUS:
+    case WIRE_REQ_CLUSTER_CHANGE:
+    case WIRE_REQ_NODE_CONTROL:
+        return true;
+    case WIRE_REQ_ATTACH:
+    case WIRE_REQ_CREATE:
+    case WIRE_REQ_LOCK:
+    case WIRE_REQ_STATUS:
+    case WIRE_REQ_CHECK_TOKEN:
+    case WIRE_REQ_LIST_LOCKS:
+    case WIRE_REQ_LIST_CLIENTS:
+    case WIRE_REQ_BACKUP:
+        return false;
+    }
+    return false;
+}
+
 static int refuse_lock(struct request_refusal *ret, enum wire_deny deny, const char *text)
 {
     *ret = (struct request_refusal){.deny = deny, .text = text};
@@ -173,6 +202,7 @@ int request_to_command(const struct wire_request *request,
     case WIRE_REQ_BACKUP:
     case WIRE_REQ_CLIENT_KILL:
     case WIRE_REQ_CLUSTER_CHANGE:
+    case WIRE_REQ_NODE_CONTROL:
         break;
     }
     *ret_refusal = (struct request_refusal){.error = WIRE_ERROR_UNKNOWN_TYPE,

@@ -60,6 +60,10 @@ bool request_deniable(enum wire_request_type type);
 /* Whether only a connection that said Hello may send it. */
 bool request_extended(enum wire_request_type type);
 
+/* Whether the leader takes it while its disk is almost full: it frees something, or keeps what there is,
+ * or asks the log for nothing. An ATTACH is taken if the client is known. */
+bool request_adds_nothing(enum wire_request_type type);
+
 /* A refusal by the wire room. WIRE_MALFORMED is not for here: it ends the connection. */
 struct request_refusal request_refused_by_wire(const struct wire_request *request,
                                                const struct wire_refusal *refusal);

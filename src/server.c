@@ -188,6 +188,16 @@ static void on_fatal(void *arg, const char *what)
     abort();
 }
 
+static void on_newer(void *arg, const char *what)
+{
+    struct server *server = arg;
+
+    if (server->host.newer != NULL) {
+        server->host.newer(server->host.arg, what);
+    }
+    on_fatal(arg, what);
+}
+
 /* ---- the listener ---- */
 
 static void on_paused(void *arg, int error)
@@ -244,6 +254,7 @@ static struct replica_config replica_config_of(const struct server *server)
                      .waiters_per_lock_max = config->waiters_per_lock_max},
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = config->commands_waiting_max,
+        .snapshot_step_records = config->snapshot_step_records,
     };
 }
 
@@ -258,7 +269,8 @@ static int open_node(struct server *server, char *ret_error)
     struct raft_node_member members[RAFT_NODE_MEMBERS_MAX];
     char error[RAFT_NODE_ERROR_BYTES] = "";
     struct replica_host host = {
-        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal};
+        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal,
+        .newer = on_newer};
 
     for (size_t i = 0; i < config->members_count; i++) {
         members[i] = (struct raft_node_member){
@@ -385,6 +397,7 @@ static void start_handles(struct server *server)
 
     error |= uv_check_init(server->loop, &server->after_io);
     error |= uv_timer_init(server->loop, &server->due);
+    error |= uv_timer_init(server->loop, &server->drain);
     error |= uv_prepare_start(&server->before_io, on_before_io);
     error |= uv_check_start(&server->after_io, on_after_io);
     assert(error == 0);
@@ -392,7 +405,8 @@ static void start_handles(struct server *server)
     server->before_io.data = server;
     server->after_io.data = server;
     server->due.data = server;
-    server->handles_open = 3;
+    server->drain.data = server;
+    server->handles_open = 4;
     server->started = true;
 }
 
@@ -440,9 +454,25 @@ int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES
     return rv;
 }
 
+void server_log_level_changed(struct server *server)
+{
+    raft_node_set_trace(server->node, server->log->level == LOG_LEVEL_DEBUG);
+}
+
 const char *server_address(const struct server *server)
 {
     return server->listener.address;
+}
+
+void server_set_disk_low(struct server *server, bool low, uint64_t free_bytes)
+{
+    server->disk_low = low;
+    log_event(server->log, low ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "server",
+              low ? "disk-low" : "disk-has-room",
+              "free=%" PRIu64 " disk-free-min=%" PRIu64 " text=\"%s\"", free_bytes,
+              server->config->disk_free_min_bytes,
+              low ? "only releases and refreshes are taken until there is room"
+                  : "everything is taken again");
 }
 
 /* ---- stop ---- */
@@ -466,6 +496,7 @@ static void stop_step(struct server *server)
     uv_close((uv_handle_t *)&server->before_io, on_handle_closed);
     uv_close((uv_handle_t *)&server->after_io, on_handle_closed);
     uv_close((uv_handle_t *)&server->due, on_handle_closed);
+    uv_close((uv_handle_t *)&server->drain, on_handle_closed);
 }
 
 static void on_listener_closed(void *arg)
@@ -510,6 +541,7 @@ void server_stop(struct server *server, void (*on_stopped)(void *arg), void *arg
         return;
     }
     server->stopping = true;
+    server->draining = false;
     if (!server->started) {
         start_handles(server);
     }

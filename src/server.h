@@ -13,6 +13,7 @@
 #ifndef NETLOCK_SERVER_H
 #define NETLOCK_SERVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <uv.h>
@@ -28,6 +29,11 @@ struct server_host {
     void *arg;
     /* The node cannot go on (disk, divergence). Must not return. */
     void (*fatal)(void *arg, const char *what);
+    /* The node has met data of a newer build. Must not return. NULL: fatal is told. */
+    void (*newer)(void *arg, const char *what);
+    /* An operator has asked for another level; the host changes that of its log, and calls
+     * server_log_level_changed(). NULL: it cannot be changed. */
+    void (*set_log_level)(void *arg, enum log_level level);
     /* The keys are read and the client port is bound, the data directory is not opened
      * yet: the time to stop being root. Returns 0, or -1 and one line in @ret_error.
      * NULL: nothing to do. */
@@ -49,6 +55,12 @@ int server_start(struct server *server, char ret_error[static SERVER_ERROR_BYTES
  * now on; the rules for every request. Returns 0; or a negative errno and one line in
  * @ret_error: then all of them stay as they were. */
 int server_reload(struct server *server, char ret_error[static SERVER_ERROR_BYTES]);
+
+/* Whether the disk of this node has room, from whoever looks; at first it has. While it has not, a leader
+ * answers BUSY to all but what frees something or keeps what there is. */
+void server_set_disk_low(struct server *server, bool low, uint64_t free_bytes);
+/* The level of the log that the server was given has changed. */
+void server_log_level_changed(struct server *server);
 
 /* Stop accepting, hand leadership over, close clients, close the node and the handles, in
  * this order; then @on_stopped. A second call only replaces the callback. */

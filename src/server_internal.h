@@ -57,6 +57,10 @@ struct server {
     struct raft_node *node;
     bool serving;
     uint64_t membership; /* that connected clients were told */
+    bool disk_low; /* see server_set_disk_low() */
+    bool draining;      /* leadership goes to another node, again and again: node_control.c */
+    bool handing_over;  /* for that reason, now */
+    uv_timer_t drain;
 
     /* connections */
     int listen_fd; /* bound; -1: the listener has it, or nobody */
@@ -123,18 +127,20 @@ void secure_release(struct secure_contexts *contexts);
 void server_session_closed(struct server *server, struct session *session);
 
 /* admission.c: a socket was accepted; a connection that counted for @address is
- * closed. */
+ * closed. admission_enter() counts one, wherever it was accepted. */
 void admission_on_accept(void *arg, int fd, const struct sockaddr_storage *peer);
+struct address_count *admission_enter(struct server *server,
+                                      const struct sockaddr_storage *peer);
 void admission_leave(struct server *server, struct address_count *address);
 
-/* Somebody at @address showed a wrong token. Whoever guesses waits: after
- * five different ones the next is looked at a second later. */
-void admission_token_failed(struct server *server,
-                            struct address_count *address,
-                            const unsigned char hash[static TOKEN_HASH_BYTES]);
-void admission_token_passed(struct address_count *address);
-bool admission_token_waits(const struct server *server,
-                           const struct address_count *address);
+/* Whose token it is that somebody at @address shows; empty if none is shown. Returns 0; -EACCES: nobody's;
+ * -EAGAIN: not looked at. For whoever guesses waits: after five different ones the next is looked at
+ * a second later. */
+int admission_identify(struct server *server,
+                       struct address_count *address,
+                       struct fsm_str token,
+                       struct fsm_str *ret_principal,
+                       unsigned char ret_hash[static TOKEN_HASH_BYTES]);
 void admission_release(struct server *server);
 
 /* delivery.c: an event of the lock table, on the serving node. */
@@ -145,6 +151,10 @@ void delivery_on_event(struct server *server,
 /* node_info.c: where clients reach a member as far as this node was told otherwise than by the log; NULL:
  * it was not. */
 const char *node_info_told_address(const struct server *server, uint64_t node_id);
+/* node_control.c: what an operator sets on this node alone. @peer: who asks, for the audit log. */
+void node_control(struct server *server, const struct wire_request *request, const char *peer);
+void node_control_put(const struct server *server, struct wire_response *ret);
+enum wire_log_level node_control_log_level(const struct server *server);
 
 /* node_info.c: what this node says of itself and the cluster. Strings and members of the
  * response live in @info. */

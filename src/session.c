@@ -233,8 +233,7 @@ static void take_name(struct session *session, const struct tls_identity *peer)
 {
     struct fsm_str name = {.data = peer->name, .len = strlen(peer->name)};
 
-    if (peer->kind == TLS_NAMED_CLIENT && acl_principal_valid(name) &&
-        strcmp(peer->name, ACL_ANONYMOUS) != 0) {
+    if (peer->kind == TLS_NAMED_CLIENT && principal_valid(name.data, name.len)) {
         memcpy(session->principal, name.data, name.len);
         session->principal_len = name.len;
     }

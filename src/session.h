@@ -39,7 +39,7 @@ struct session {
     struct address_count *address;
     char peer[LISTENER_ADDRESS_BYTES];
 
-    char principal[ACL_PRINCIPAL_BYTES_MAX]; /* not NUL-terminated */
+    char principal[PRINCIPAL_BYTES_MAX]; /* not NUL-terminated */
     size_t principal_len;                    /* 0: anonymous */
     bool by_token;                           /* it is the token's name */
     unsigned char token_hash[TOKEN_HASH_BYTES];

@@ -32,7 +32,7 @@ static struct fsm_str digest_owner(const struct session *session,
                                    size_t len,
                                    char out[static DIGEST_BYTES])
 {
-    char owner[ACL_PRINCIPAL_BYTES_MAX + WIRE_SECRET_BYTES + 1];
+    char owner[PRINCIPAL_BYTES_MAX + WIRE_SECRET_BYTES + 1];
     size_t owner_len = session->principal_len;
     unsigned digest_len = 0;
 

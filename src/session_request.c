@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_RETRY_MS = 1000 };
+enum { TOKEN_RETRY_MS = 1000, DISK_RETRY_MS = 1000 };
 
 /* ---- locks ---- */
 
@@ -64,30 +64,32 @@ static bool is_called(const struct session *session, struct fsm_str name)
            memcmp(session->principal, name.data, name.len) == 0;
 }
 
-/* A token says who it is, whatever the certificate says. Returns why not, or NULL. */
-static const char *identify(struct session *session, const struct wire_request *request)
+/* A token says who it is, whatever the certificate says. Returns 0, or -EACCES with why not, or -EAGAIN. */
+static int identify(struct session *session,
+                    const struct wire_request *request,
+                    const char **ret_why)
 {
-    struct server *server = session->server;
-    struct fsm_str token = fsm_str_of(request->hello.token);
+    struct fsm_str name;
     unsigned char hash[TOKEN_HASH_BYTES];
 
-    if (token.len == 0) {
-        return NULL;
+    int rv = admission_identify(session->server, session->address,
+                                fsm_str_of(request->hello.token), &name, hash);
+    if (rv != 0) {
+        *ret_why = "not a token of this cluster";
+        return rv;
     }
-    struct fsm_str name = tokens_find(server->access.tokens, token, hash);
     if (name.len == 0) {
-        admission_token_failed(server, session->address, hash);
-        return "not a token of this cluster";
+        return 0;
     }
-    admission_token_passed(session->address);
     if (is_spoken_for(session) && !is_called(session, name)) {
-        return "this connection is somebody else's; open another";
+        *ret_why = "this connection is somebody else's; open another";
+        return -EACCES;
     }
     memcpy(session->principal, name.data, name.len);
     session->principal_len = name.len;
     session->by_token = true;
     memcpy(session->token_hash, hash, sizeof(hash));
-    return NULL;
+    return 0;
 }
 
 /* Somebody who may ask nothing is told so, and that is all. */
@@ -144,14 +146,14 @@ static enum session_need handle_hello(struct session *session,
     if (!session_is_quiet(session)) {
         return SESSION_NEEDS_QUIET;
     }
-    if (request->hello.token.len != 0 &&
-        admission_token_waits(server, session->address)) {
+    const char *why = stranger_text;
+    int rv = identify(session, request, &why);
+    if (rv == -EAGAIN) {
         return put_back(session, request);
     }
-    const char *wrong = identify(session, request);
     session->hello = true;
-    if (wrong != NULL || is_stranger(session)) {
-        return refuse_stranger(session, request, wrong != NULL ? wrong : stranger_text);
+    if (rv != 0 || is_stranger(session)) {
+        return refuse_stranger(session, request, why);
     }
     if (request->hello.version_min > WIRE_VERSION ||
         request->hello.version_max < WIRE_VERSION) {
@@ -218,18 +220,80 @@ static enum session_need handle_cluster_status(struct session *session,
     return session_answer(session, &response);
 }
 
+static bool is_allowed(const struct session *session, const struct wire_request *request)
+{
+    return access_allows(&session->server->access, session_principal(session), request);
+}
+
+static enum session_need refuse_by_acl(struct session *session,
+                                       const struct wire_request *request)
+{
+    struct request_refusal refusal = {
+        .deny = request_deniable(request->type) ? WIRE_DENY_NOT_ALLOWED : 0,
+        .error = WIRE_ERROR_NOT_ALLOWED,
+        .text = "no rule of the cluster's ACL allows it",
+    };
+
+    return session_refuse_request(session, request, &refusal);
+}
+
+static enum session_need handle_node_control(struct session *session,
+                                             const struct wire_request *request)
+{
+    struct server *server = session->server;
+
+    if (!is_allowed(session, request)) {
+        return refuse_by_acl(session, request);
+    }
+    if (!session_is_quiet(session)) {
+        return SESSION_NEEDS_QUIET;
+    }
+    node_control(server, request, session->peer);
+    struct wire_response response = {.key = request->key};
+    node_control_put(server, &response);
+    return session_answer(session, &response);
+}
+
 /* ---- dispatch ---- */
+
+/* A client that comes back has holds to give back. A plain client's question about a lock is taken
+ * too: there is no answer that it would not take for "not held". */
+static bool disk_allows(const struct session *session, const struct wire_request *request)
+{
+    const struct server *server = session->server;
+    uint64_t attach_seq, epoch;
+
+    if (!server->disk_low || request_adds_nothing(request->type)) {
+        return true;
+    }
+    if (request->type == WIRE_REQ_ATTACH) {
+        return fsm_client_find(replica_table(server_replica(server)),
+                               fsm_str_of(request->client), &attach_seq, &epoch);
+    }
+    return request->type == WIRE_REQ_STATUS && !session->hello;
+}
+
+static enum session_need refuse_for_disk(struct session *session,
+                                         const struct wire_request *request)
+{
+    struct request_refusal refusal = {
+        .deny = request_deniable(request->type) ? WIRE_DENY_LIMIT_EXCEEDED : 0,
+        .text = "the leader's disk is almost full: it takes releases and refreshes only",
+    };
+
+    return session->hello ? session_answer_error(session, request, WIRE_ERROR_BUSY,
+                                                 refusal.text, DISK_RETRY_MS)
+                          : session_refuse_request(session, request, &refusal);
+}
 
 static enum session_need handle_on_leader(struct session *session,
                                           const struct wire_request *request)
 {
-    if (!access_allows(&session->server->access, session_principal(session), request)) {
-        struct request_refusal refusal = {
-            .deny = request_deniable(request->type) ? WIRE_DENY_NOT_ALLOWED : 0,
-            .error = WIRE_ERROR_NOT_ALLOWED,
-            .text = "no rule of the cluster's ACL allows it",
-        };
-        return session_refuse_request(session, request, &refusal);
+    if (!is_allowed(session, request)) {
+        return refuse_by_acl(session, request);
+    }
+    if (!disk_allows(session, request)) {
+        return refuse_for_disk(session, request);
     }
     switch (request->type) {
     case WIRE_REQ_LOCK:
@@ -261,6 +325,7 @@ static enum session_need handle_on_leader(struct session *session,
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:
+    case WIRE_REQ_NODE_CONTROL:
         break;
     }
     abort(); /* answered by every node */
@@ -286,6 +351,9 @@ static enum session_need handle(struct session *session,
     }
     if (request->type == WIRE_REQ_CLUSTER_STATUS) {
         return handle_cluster_status(session, request);
+    }
+    if (request->type == WIRE_REQ_NODE_CONTROL) {
+        return handle_node_control(session, request);
     }
     return session->server->serving ? handle_on_leader(session, request)
                                     : session_answer_not_leader(session, request);

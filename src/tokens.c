@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "acl.h"
+#include "principal.h"
 #include "xalloc.h"
 
 struct entry {
     unsigned char hash[TOKEN_HASH_BYTES];
-    char name[ACL_PRINCIPAL_BYTES_MAX];
+    char name[PRINCIPAL_BYTES_MAX];
     size_t name_len;
 };
 
@@ -52,24 +52,15 @@ static int parse_entry(struct text_line line,
 {
     const char *colon = memchr(line.data, ':', line.len);
     size_t name_len = colon != NULL ? (size_t)(colon - line.data) : 0;
-    struct fsm_str name = {.data = line.data, .len = name_len};
 
     if (colon == NULL || !parse_hash(colon + 1, line.len - name_len - 1, ret->hash)) {
         return text_problem_set(ret_problem, number,
                                 "not \"NAME:SHA256\" with 64 hexadecimal digits");
     }
-    if (!acl_principal_valid(name)) {
-        return text_problem_set(ret_problem, number,
-                                "a name has 1 to %d printable characters and none of "
-                                "* \\ , : #",
-                                ACL_PRINCIPAL_BYTES_MAX);
+    if (!principal_valid(line.data, name_len)) {
+        return text_problem_set(ret_problem, number, PRINCIPAL_RULE);
     }
-    if (name_len == strlen(ACL_ANONYMOUS) &&
-        memcmp(name.data, ACL_ANONYMOUS, name_len) == 0) {
-        return text_problem_set(ret_problem, number,
-                                ACL_ANONYMOUS " is who has no token");
-    }
-    memcpy(ret->name, name.data, name_len);
+    memcpy(ret->name, line.data, name_len);
     ret->name_len = name_len;
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "entry.h"
+#include "feature_level.h"
 #include "replica_cluster.h"
 #include "snapshot.h"
 
@@ -33,7 +34,10 @@ static void bench_entry(void)
 {
     struct fsm_command command = lock_command("client-0123456789abcdef0123456789abcdef",
                                               "jobs/nightly/import", 30000, 0);
-    struct entry_header header = {.cluster_ms = 1u << 30, .proposer = 1, .batch = 1};
+    struct entry_header header = {.level = FEATURE_LEVEL_FIRST,
+                                  .cluster_ms = 1u << 30,
+                                  .proposer = 1,
+                                  .batch = 1};
     double writing = 0;
     double reading = 0;
 
@@ -113,7 +117,7 @@ static void bench_snapshot(void)
     size_t len;
     double start = seconds();
 
-    snapshot_encode(fsm, 1, &data, &len);
+    snapshot_encode(fsm, 1, FEATURE_LEVEL_FIRST, &data, &len);
     double encoding = seconds() - start;
     start = seconds();
     if (snapshot_decode(data, len, 2, &copy, &index) != NULL) {

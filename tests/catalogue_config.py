@@ -208,6 +208,18 @@ def _(node):
     wait_log(node.cluster, 1, "reloaded", after)
 
 
+@row(67, "SIGHUPs until it has ended, after SIGTERM", "it ends in order", "client")
+def _(node):
+    with Cluster(build=node.build) as one:
+        one.start_node(1)
+        one.wait_serving()
+        one.signal(1, signal.SIGTERM)
+        while one.is_running(1):
+            with contextlib.suppress(ProcessLookupError):
+                one.signal(1, signal.SIGHUP)
+        assert one._nodes[1].process.returncode == 0, one.log_text(1)[-2000:]
+
+
 @row(67, "started a second time", "refused with the pid of the first", "client")
 def _(node):
     run = netlockd(node, "--config", node.cluster.config(1), "--listen", HOST + ":0")

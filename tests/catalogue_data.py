@@ -129,7 +129,7 @@ def _(node):
         with open(path, "w", encoding="ascii") as file:
             file.write(good.replace("format 1", "format 2"))
         assert "format 1" in good, good
-        fails_to_start(one, 2, "start the newer version")
+        fails_to_start(one, 4, "start the newer version")
         with open(path, "w", encoding="ascii") as file:
             file.write(good)
         starts_with_all(one)
@@ -234,6 +234,10 @@ covered(76, "a write that fails, to a plain libraft; to ours", "frees twice; sto
         "guard_disk:a_write_that_fails_stops_the_node_with_a_reason")
 covered(76, "a full disk", "waited for; without a log refused", "guard_disk:a_full_disk_is_waited_for",
         "raft_node_start:a_node_without_space_for_its_log_is_refused")
+
+
+covered(76, "little room on the disk", "releases pass, nothing new does, until there is room",
+        "disk_space:below_the_floor_locks_are_given_back_and_none_are_given_out")
 
 
 @row(76, "files may not grow (RLIMIT_FSIZE)", "stops with a message, nothing is lost", "client")

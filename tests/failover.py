@@ -106,6 +106,15 @@ def tokens_used_twice(lines):
     return twice
 
 
+def broken_promises(lines):
+    """What no change of the leader may do to clients, in the load's lines, which are in order of time."""
+    found = [f"held twice: {clash}" for clash in double_holds(lines)]
+    found += [f"token given twice: {twice}" for twice in tokens_used_twice(lines)]
+    found += [f"told LOST: {line}" for line in lines if line[2] == "lost"]
+    refused = [line for line in lines if line[2] == "freed" and line[3][2] != "0"]
+    return found + [f"a hold was gone at its release: {line}" for line in refused]
+
+
 def spread(values):
     if not values:
         return "no figures"
@@ -191,11 +200,7 @@ def main():
             failures.append("the replicas differ")
         lines = sorted(load.lines, key=lambda line: line[0])
 
-    failures += [f"held twice: {clash}" for clash in double_holds(lines)]
-    failures += [f"token given twice: {twice}" for twice in tokens_used_twice(lines)]
-    failures += [f"told LOST: {line}" for line in lines if line[2] == "lost"]
-    refused = [line for line in lines if line[2] == "freed" and line[3][2] != "0"]
-    failures += [f"a hold was gone at its release: {line}" for line in refused]
+    failures += broken_promises(lines)
     grants = sum(1 for line in lines if line[2] == "held")
     for mode, values in times.items():
         if values:

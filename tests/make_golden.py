@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes golden_messages.h and corpus/wire/*: every message of the protocol with all its fields, encoded
+"""Writes golden_messages.h and fuzz/corpus/wire/*: every message of the protocol with all its fields, encoded
 by protoc, that is by Google's implementation and not by ours. Run it after a change of the schema.
 
     tests/make_golden.py        (needs protoc; the result is committed)
@@ -46,6 +46,7 @@ REQUESTS = {
     "CLIENT_KILL": ('ClientKillRequest', 'client_id: "c"'),
     "CLUSTER_CHANGE": ('ClusterChangeRequest', '''change: CHANGE_ADD node_id: 4 peer_address: "d:2" client_address: "d:1"
         force: true'''),
+    "NODE_CONTROL": ('NodeControlRequest', 'draining: false log_level: LOG_ERROR'),
 }
 
 RESPONSES = {
@@ -98,10 +99,12 @@ RESPONSES = {
         role: ROLE_SERVING term: 7 leader_id: 1 leader_address: "a:1" {MEMBERS} commit_index: 9
         applied_index: 8 last_index: 10 cluster_time: 11 checkpoint_index: 12
         checkpoint_hash: 18446744073709551614 locks: 13 holds: 14 waits: 15 clients: 16 connections: 18
-        uptime: 19 last_token: 20'''),
+        uptime: 19 last_token: 20 draining: true log_level: LOG_DEBUG feature_level: 21
+        feature_level_max: 22 requests: 23 commits: 24 commits_time: 25'''),
     "BACKUP": ('BackupResponse', f'backup: 3 offset: 4 size: 5 data: "NLBK" last_token: 6 {POSITION}'),
     "CLIENT_KILL": ('ClientKillResponse', f'client_id: "c" found: true {POSITION}'),
     "CLUSTER_CHANGE": ('ClusterChangeResponse', 'result: RESULT_REFUSED text: "no"'),
+    "NODE_CONTROL": ('NodeControlResponse', 'node_id: 3 draining: true log_level: LOG_WARNING'),
 }
 
 
@@ -128,7 +131,7 @@ def main():
         for name, (message, fields) in messages.items():
             data = encode(message, fields)
             out.append(c_string(f"golden_{direction}_{name.lower()}", data))
-            (TESTS / "corpus/wire" / f"{direction}_{name.lower()}").write_bytes(data)
+            (TESTS / "fuzz/corpus/wire" / f"{direction}_{name.lower()}").write_bytes(data)
     out.append("\n#endif\n")
     (TESTS / "golden_messages.h").write_text("".join(out))
 

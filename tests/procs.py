@@ -57,6 +57,7 @@ class Node:
         self.log = os.path.join(directory, f"node{number}.log")
         self.client, self.peer = Port(), Port()
         self.process = None
+        self.binary = None  # None: that of the build
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -143,7 +144,7 @@ class Cluster:
         assert not node.is_running(), f"node {number} runs already"
         with open(node.log, "ab") as log:
             node.process = subprocess.Popen(
-                [os.path.join(self.build, "src", "netlockd"), "--config", node.config],
+                [node.binary or os.path.join(self.build, "src", "netlockd"), "--config", node.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def kill9(self, number):
@@ -182,6 +183,10 @@ class Cluster:
             node.process.kill()
             node.process.wait()
             raise AssertionError(f"node {number} did not end in 60 s") from None
+
+    def use_binary(self, number, path):
+        """From its next start on."""
+        self._nodes[number].binary = path
 
     def pid(self, number):
         return self._nodes[number].process.pid

@@ -14,6 +14,7 @@
 
 #include "backup.h"
 #include "durable.h"
+#include "feature_level.h"
 #include "snapshot.h"
 
 enum {
@@ -83,7 +84,7 @@ static struct bytes encode(const struct fsm *fsm)
     void *snapshot;
     size_t snapshot_len;
 
-    snapshot_encode(fsm, COMMANDS_INDEX, &snapshot, &snapshot_len);
+    snapshot_encode(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST, &snapshot, &snapshot_len);
     backup_encode(&origin, snapshot, snapshot_len, &bytes.data, &bytes.len);
     raft_free(snapshot);
     return bytes;

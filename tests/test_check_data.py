@@ -173,6 +173,7 @@ def each_kind_of_damage_is_found():
             ("members", lambda c: c.change(c.snapshot + ".meta", 40), "checksum of its members"),
             ("members, short", lambda c: os.truncate(c.snapshot + ".meta", 30), "cut off"),
             ("term and vote, format", lambda c: [c.change(f, 0) for f in c.files("metadata?")], "no term and vote"),
+            ("term, one that cannot be", lambda c: [c.change(f, 23) for f in c.files("metadata?")], "no cluster has come"),
     ):
         print(" ", what, flush=True)
         with Copy() as copy:
@@ -199,6 +200,15 @@ def what_a_crash_leaves_is_told_from_damage():
             f.seek(len(f.read().rstrip(b"\0")) + 65536)
             f.write(b"something")
 
+    def cut_off_truncation(copy):
+        # What stays of the segment has been written, and the segment is still there.
+        first, last = (int(number) for number in os.path.basename(copy.closed).split("-"))
+        shutil.copy(copy.closed, os.path.join(copy.path, "raft", f"{first:016}-{last - 1:016}"))
+
+    with Copy() as copy:
+        cut_off_truncation(copy)
+        expect(copy, WHOLE, "harmless", "a truncation that was cut off")
+        assert "truncation" not in expect(copy, WHOLE).stdout
     with Copy() as copy:
         cut_off_write(copy)
         expect(copy, WHOLE, "harmless", "a write was cut off")

@@ -62,6 +62,25 @@ static void a_shorter_refresh_counts_from_its_sending(void **state)
     world_free(world);
 }
 
+/* After a failover a hold has the grace to itself, which the first refresh takes away. */
+static void a_refresh_counts_what_it_makes_of_a_hold_that_was_prolonged(void **state)
+{
+    (void)state;
+    struct world *world =
+        world_holding(&plain, SHORT_MS, NETLOCK_DROP_RELEASE, LONG_MS);
+    fake_close(FIRST);
+    world_until_down(world);
+    world_advance(world, SHORT_MS / 4);
+    struct wire_claim prolonged = fake_claim(7, 5 * SHORT_MS, WIRE_DROP_RELEASE);
+    prolonged.lock_timeout_ms = SHORT_MS;
+    fake_greet(world, FIRST, &prolonged, 1);
+    const struct wire_request *refresh = fake_expect(world, FIRST, WIRE_REQ_REFRESH);
+    assert_int_equal(refresh->refresh.lock_timeout_ms, 0);
+
+    expect_lost_after(world, SHORT_MS - MARGIN_MS);
+    world_free(world);
+}
+
 static void a_longer_timeout_counts_only_when_it_is_granted(void **state)
 {
     (void)state;
@@ -222,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_shorter_timeout_counts_from_the_sending_of_its_request),
         cmocka_unit_test(a_shorter_refresh_counts_from_its_sending),
+        cmocka_unit_test(a_refresh_counts_what_it_makes_of_a_hold_that_was_prolonged),
         cmocka_unit_test(a_longer_timeout_counts_only_when_it_is_granted),
         cmocka_unit_test(a_shorter_timeout_still_counts_when_the_connection_is_lost),
         cmocka_unit_test(a_refused_request_has_shortened_nothing),

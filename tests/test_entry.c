@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "entry.h"
+#include "feature_level.h"
+#include "entry_command.h"
 #include "log.pb-c.h"
 #include "random_command.h"
 
@@ -29,6 +31,7 @@ enum {
 };
 
 static const struct entry_header some_header = {
+    .level = FEATURE_LEVEL_FIRST,
     .cluster_ms = 123456789,
     .proposer = 3,
     .proposer_term = 17,
@@ -211,7 +214,7 @@ static void the_payload_is_a_message_of_the_schema(void **state)
     Netlock__Log__Entry *entry =
         netlock__log__entry__unpack(NULL, payload_bytes, data + ENTRY_FRAME_BYTES);
     assert_non_null(entry);
-    assert_int_equal(entry->format, ENTRY_FORMAT);
+    assert_int_equal(entry->format, some_header.level);
     assert_int_equal(entry->cluster_time, some_header.cluster_ms);
     assert_int_equal(entry->proposer, some_header.proposer);
     assert_int_equal(entry->proposer_term, some_header.proposer_term);
@@ -384,7 +387,7 @@ static void seal_command(struct sealed *ret, const uint8_t *command, size_t comm
     uint8_t *at = ret->data + ENTRY_FRAME_BYTES;
 
     seal_some_entry(ret, 0);
-    fields.format = ENTRY_FORMAT;
+    fields.format = feature_level_max;
     *at++ = 6 << 3 | 2;
     *at++ = (uint8_t)(command_len & 0x7f) | 0x80;
     *at++ = (uint8_t)(command_len >> 7);
@@ -462,7 +465,7 @@ static void no_bytes_harm_the_reader(void **state)
 
 static void a_newer_frame_or_format_is_said_to_be_newer(void **state)
 {
-    static const uint8_t newer_format[] = {0x08, ENTRY_FORMAT + 1};
+    const uint8_t newer_format[] = {0x08, (uint8_t)(feature_level_max + 1)};
     struct sealed entry;
     size_t count;
 
@@ -494,8 +497,10 @@ static void an_unknown_kind_of_command_is_said_to_be_newer(void **state)
 /* Within a format, fields may be added whose absence means what it meant before. */
 static void an_unknown_field_of_a_known_command_is_passed_over(void **state)
 {
-    /* Detach { client: "c", field 15: 1 } */
-    static const uint8_t detach[] = {0x22, 0x05, 0x0a, 0x01, 'c', 0x78, 0x01};
+    /* Detach { client: "c", fields 12 to 15 of every type: "d", 4 bytes, 8 bytes, 1 } */
+    static const uint8_t detach[] = {0x22, 24, 0x0a, 0x01, 'c',  0x62, 0x01, 'd', 0x6d,
+                                     1,    2,  3,    4,    0x71, 1,    2,    3,   4,
+                                     5,    6,  7,    8,    0x78, 0x01, 0x10, 0x00};
     struct sealed entry;
     size_t count;
 
@@ -503,6 +508,69 @@ static void an_unknown_field_of_a_known_command_is_passed_over(void **state)
     seal_command(&entry, detach, sizeof(detach));
     assert_null(read_all(entry.data, entry.len, &count));
     assert_int_equal(count, 1);
+}
+
+static void a_command_that_no_writer_writes_is_said_to_be_damaged(void **state)
+{
+    static const struct {
+        uint8_t bytes[16];
+        size_t len;
+    } commands[] = {
+        {{0x22, 0x03, 0x0a, 0x02, 'c'}, 5}, /* longer than what it is in */
+        {{0x22, 0x02, 0x08, 0x01}, 4},      /* a client that is a number */
+        {{0x22, 0x03, 0x12, 0x01, 'c'}, 5}, /* a number that is bytes */
+        {{0x22, 0x02, 0x13, 0x14}, 4},      /* a group */
+        {{0x22, 0x02, 0x00, 0x01}, 4},      /* field 0 */
+        {{0x22, 0x02, 0x10, 0x80}, 4},      /* a number without its end */
+        {{0x22, 0x00, 0x22, 0x00}, 4},      /* twice */
+        {{0x22, 0x00, 0x12, 0x00}, 4},      /* of two kinds */
+        {{0x20, 0x00}, 2},                  /* a kind that is a number */
+        {{0x22, 0x0d, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+          0x01, 0x00},
+         15}, /* a number of 11 bytes */
+    };
+    struct sealed entry;
+    size_t count;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        seal_command(&entry, commands[i].bytes, commands[i].len);
+        assert_string_equal(read_all(entry.data, entry.len, &count),
+                            "it has a command that is damaged");
+    }
+}
+
+/* Our reader against protobuf-c's: it may refuse more, never less. */
+static void no_command_is_read_that_protobuf_would_refuse(void **state)
+{
+    static struct durable_arena arena;
+    uint64_t random = SEED;
+    unsigned read = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < DAMAGE_ROUNDS; i++) {
+        struct random_command command;
+        struct durable_bytes bytes = {0};
+        random_command(&random, 20, &command);
+        entry_command_append(&bytes, &command.command);
+        const uint8_t *cursor = bytes.data;
+        const uint8_t *message;
+        size_t len;
+        assert_int_equal(durable_next(&cursor, bytes.data + bytes.len, &message, &len),
+                         0);
+        bytes.data[(size_t)(message - bytes.data) + random_below(&random, len)] =
+            (uint8_t)random_next(&random);
+        if (durable_unpack(&arena, &netlock__log__command__descriptor, message, len) !=
+            NULL) {
+            Netlock__Log__Command *theirs =
+                netlock__log__command__unpack(NULL, len, message);
+            assert_non_null(theirs);
+            netlock__log__command__free_unpacked(theirs, NULL);
+            read++;
+        }
+        durable_release(&bytes);
+    }
+    assert_in_range(read, DAMAGE_ROUNDS / 4, DAMAGE_ROUNDS);
 }
 
 static void assert_lock_refused(Netlock__Log__Lock lock)
@@ -555,6 +623,8 @@ int main(void)
         cmocka_unit_test(a_newer_frame_or_format_is_said_to_be_newer),
         cmocka_unit_test(an_unknown_kind_of_command_is_said_to_be_newer),
         cmocka_unit_test(an_unknown_field_of_a_known_command_is_passed_over),
+        cmocka_unit_test(a_command_that_no_writer_writes_is_said_to_be_damaged),
+        cmocka_unit_test(no_command_is_read_that_protobuf_would_refuse),
         cmocka_unit_test(values_out_of_range_do_not_reach_the_table),
     };
 

@@ -9,7 +9,22 @@
 
 static struct lock *first_lock(struct fsm *fsm)
 {
-    return fsm->locks;
+    struct lock *lock = lock_first(fsm);
+
+    if (lock == NULL) {
+        abort();
+    }
+    return lock;
+}
+
+static struct client *first_client(struct fsm *fsm)
+{
+    struct client *client = client_first(fsm);
+
+    if (client == NULL) {
+        abort();
+    }
+    return client;
 }
 
 /* "L": held by readers a and b, "a" waits for an upgrade, then "c"; "M": held by c for ever. */
@@ -79,14 +94,17 @@ static void two_claims_have_the_same_token(struct fsm *fsm)
 
 static void two_claims_have_the_same_age(struct fsm *fsm)
 {
-    struct lock *other = first_lock(fsm)->hh.next;
+    struct lock *other = lock_next(first_lock(fsm));
 
+    if (other == NULL) {
+        abort();
+    }
     other->holds->due.order = 1;
 }
 
 static void a_gone_client_holds_without_ignore(struct fsm *fsm)
 {
-    fsm->clients->presence = FSM_GONE;
+    first_client(fsm)->presence = FSM_GONE;
 }
 
 static void a_slot_is_out_of_range(struct fsm *fsm)
@@ -101,12 +119,16 @@ static void a_counting_lock_has_a_reader(struct fsm *fsm)
 
 static void a_memory_is_of_a_lock_that_is_held(struct fsm *fsm)
 {
-    struct client *client = fsm->clients;
+    struct client *client = client_first(fsm);
 
-    while (client->expired == NULL) {
-        client = client->hh.next;
+    while (client != NULL) {
+        if (client->expired != NULL) {
+            client->expired->name[0] = 'N';
+            return;
+        }
+        client = client_next(client);
     }
-    client->expired->name[0] = 'N';
+    fail();
 }
 
 static void a_lock_is_left_unsettled(struct fsm *fsm)

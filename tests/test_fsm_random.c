@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "digest.h"
 #include "fsm_compare.h"
 #include "fsm_table.h"
 #include "model.h"
@@ -31,6 +32,13 @@ static uint64_t draw(uint64_t *random)
     return z ^ (z >> 31);
 }
 
+/* A dump in steps, between the commands. */
+struct slow_dump {
+    struct fsm_dump *dump;    /* NULL: none */
+    uint64_t expected, given; /* hashes of its records */
+    uint64_t count;           /* that came to their end */
+};
+
 struct round {
     uint64_t random;
     uint64_t number; /* of the command, from the start */
@@ -48,6 +56,7 @@ struct round {
     struct model *model;
     struct fsm_events events;
     struct fsm_command command;
+    struct slow_dump slow;
     char client[NAME_BYTES], lock[NAME_BYTES], info[NAME_BYTES], after[NAME_BYTES];
 };
 
@@ -310,6 +319,57 @@ static void load_record(void *arg, const struct fsm_record *record)
     assert_int_equal(fsm_load(arg, record), 0);
 }
 
+/* ---- a dump in steps ---- */
+
+static void slow_dump_begin(struct round *round)
+{
+    round->slow.expected = fsm_hash(round->fsm);
+    round->slow.given = 0;
+    round->slow.dump = fsm_dump_begin(round->fsm);
+}
+
+static void slow_dump_end(struct round *round)
+{
+    fsm_dump_end(round->slow.dump); /* NULL is ended at once */
+    round->slow.dump = NULL;
+}
+
+static void give_slowly(void *arg, const struct fsm_record *record)
+{
+    struct slow_dump *slow = arg;
+
+    slow->given = digest_record(slow->given, record);
+}
+
+static void slow_dump_step(struct round *round, size_t records)
+{
+    struct slow_dump *slow = &round->slow;
+
+    if (!fsm_dump_step(slow->dump, records, give_slowly, slow)) {
+        assert_true(slow->given == slow->expected);
+        slow_dump_end(round);
+        slow->count++;
+    }
+}
+
+/* Before the machine goes: to its end, or half-way. */
+static void slow_dump_stop(struct round *round)
+{
+    if (round->slow.dump != NULL && chance(round, 50)) {
+        slow_dump_step(round, SIZE_MAX);
+    }
+    slow_dump_end(round);
+}
+
+static void slow_dump(struct round *round)
+{
+    if (round->slow.dump != NULL) {
+        slow_dump_step(round, 1 + below(round, 4));
+    } else if (chance(round, 5)) {
+        slow_dump_begin(round);
+    }
+}
+
 static struct fsm *rebuild(struct round *round, struct fsm *fsm)
 {
     struct fsm *copy = fsm_new(draw(&round->random));
@@ -366,7 +426,11 @@ static void round_step(struct round *round)
     if (chance(round, 2)) {
         compare_states(round);
     }
+    if (chance(round, 40)) {
+        slow_dump(round);
+    }
     if (below(round, 1000) < 2) {
+        slow_dump_stop(round);
         round->fsm = rebuild(round, round->fsm);
     }
     if (below(round, 1000) < 2) {
@@ -377,6 +441,7 @@ static void round_step(struct round *round)
 
 static void round_end(struct round *round)
 {
+    slow_dump_stop(round);
     compare_states(round);
     fsm_free(round->fsm);
     fsm_free(round->twin);
@@ -400,6 +465,7 @@ static void machine_and_model_agree(void **state)
         }
         round_end(&round);
     }
+    assert_true(options.commands < COMMANDS_DEFAULT || round.slow.count > 0);
     fsm_events_release(&round.events);
 }
 

@@ -313,6 +313,27 @@ static void a_damaged_hold_is_refused(void **state)
     records_release(&records);
 }
 
+/* Found by fuzz_snapshot: within one lock they were compared, between locks not. */
+static void an_age_or_a_token_given_twice_is_refused(void **state)
+{
+    struct table *t = *state;
+    struct records records;
+
+    attach_all(t, "a b");
+    lock(t, "a", "k", (struct ask){0});
+    lock(t, "a", "l", (struct ask){0});
+    lock(t, "b", "l", (struct ask){.wait = true});
+    records = dump(t);
+    assert_int_equal(load_all(&records), 0);
+
+    const struct fsm_record *other = find(&records, FSM_REC_HOLD, 0);
+    DAMAGED(FSM_REC_HOLD, 1, record->hold.token = other->hold.token);
+    DAMAGED(FSM_REC_HOLD, 1, record->hold.order = other->hold.order);
+    DAMAGED(FSM_REC_WAIT, 0, record->wait.order = other->hold.order);
+    DAMAGED(FSM_REC_CLIENT, 0, record->client.attach_seq = other->hold.order);
+    records_release(&records);
+}
+
 static void a_slot_taken_twice_is_refused(void **state)
 {
     struct table *t = *state;
@@ -486,6 +507,7 @@ int main(void)
         fsm_test(a_damaged_client_is_refused),
         fsm_test(a_damaged_lock_is_refused),
         fsm_test(a_damaged_hold_is_refused),
+        fsm_test(an_age_or_a_token_given_twice_is_refused),
         fsm_test(a_slot_taken_twice_is_refused),
         fsm_test(a_damaged_wait_is_refused),
         fsm_test(a_queue_whose_head_could_be_granted_is_refused),

@@ -3,6 +3,7 @@
 
     tests/test_http.py BUILD [PART-OF-A-NAME]"""
 
+import hashlib
 import http.client
 import json
 import os
@@ -311,6 +312,30 @@ def where_there_are_tokens_the_api_wants_one():
             assert cluster.status_of(path, token=tokens["admin"]) == 200, path
         assert cluster.status_of("/api/locks", token=tokens["cron"]) == 403
         assert cluster.status_of("/api/locks?prefix=cron/", token=tokens["cron"]) == 200
+
+
+@test
+def whoever_guesses_tokens_waits_at_both_ports():
+    with Watched() as cluster:
+        token = "0123456789abcdef" * 4
+        with open(cluster.file("tokens"), "w", encoding="utf-8") as file:
+            file.write("admin:" + hashlib.sha256(token.encode()).hexdigest() + "\n")
+        cluster.configure(1, **{"tokens-file": cluster.file("tokens")})
+        cluster.start_node(1)
+        wait_until(lambda: "ready" in cluster.log_text(1), WAIT_S, "the node listens")
+        for number in range(5):
+            assert cluster.status_of("/api/status", token=f"guess {number}") == 401
+        status, headers, text = cluster.get("/api/status", token=token)
+        if status != 200:  # a second has not passed yet: usual, but not on a machine that stood still
+            assert status == 429 and headers["Retry-After"] == "1" and "wait" in text, (status, text)
+        for number in range(5, 8):
+            wait_until(lambda: cluster.status_of("/api/status", token=f"guess {number}") == 401, WAIT_S,
+                       "a guess is looked at")
+        run = cluster.netlock("status", "a", env={"NETLOCK_ACCESS_TOKEN": token})
+        assert run.returncode == 0, run  # told to wait, it does
+        assert cluster.status_of("/healthz", token="guess") == 200
+        wait_until(lambda: cluster.status_of("/api/status", token=token) == 200, WAIT_S,
+                   "a token that is right is taken")
 
 
 @test

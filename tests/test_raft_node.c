@@ -153,6 +153,44 @@ static void a_node_that_was_away_for_long_catches_up_by_snapshot(void **state)
     assert_true(f->hosts[gone].got_snapshot);
 }
 
+static void empty_directory(const struct fixture *f, int i)
+{
+    char command[sizeof f->hosts[i].data_dir + 16];
+
+    snprintf(command, sizeof command, "rm -rf %s", f->hosts[i].data_dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void comes_back_with_nothing(struct fixture *f)
+{
+    nodes_start_three(f);
+    nodes_attach(f, "c");
+    nodes_lock_many(f, "c", 0, 60);
+    int gone = (nodes_index_of(f, nodes_leader(f)) + 1) % 3;
+    node_close(f, gone);
+    empty_directory(f, gone);
+
+    node_start(f, gone);
+    nodes_lock_many(f, "c", 60, 61);
+    nodes_assert_equal(f);
+    assert_int_equal(node_counts(f, gone).holds, 61);
+}
+
+/* B15: the leader that knew it would send it nothing, and not be told to. */
+static void a_node_whose_directory_was_emptied_is_sent_the_log(void **state)
+{
+    comes_back_with_nothing(*state);
+}
+
+static void a_node_whose_directory_was_emptied_is_sent_the_snapshot(void **state)
+{
+    struct fixture *f = *state;
+
+    f->snapshot_threshold = 10;
+    f->snapshot_trailing = 5;
+    comes_back_with_nothing(f);
+}
+
 static void a_minority_does_not_serve(void **state)
 {
     struct fixture *f = *state;
@@ -302,6 +340,8 @@ int main(void)
         TEST(three_nodes_elect_one_and_agree),
         TEST(two_of_three_go_on_and_the_third_catches_up),
         TEST(a_node_that_was_away_for_long_catches_up_by_snapshot),
+        TEST(a_node_whose_directory_was_emptied_is_sent_the_log),
+        TEST(a_node_whose_directory_was_emptied_is_sent_the_snapshot),
         TEST(a_minority_does_not_serve),
         TEST(a_whole_cluster_comes_back),
         TEST(a_node_of_another_cluster_stays_out),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "entry.h"
+#include "feature_level.h"
 #include "snapshot.h"
 
 enum { NODES = 3 };
@@ -103,7 +104,7 @@ static void plant_another_snapshot(void *arg, raft_id to, struct raft_message *m
     assert_null(snapshot_decode(buf->base, buf->len, 1, &fsm, &commands_index));
     fsm_apply(fsm, &command, NULL);
     raft_free(buf->base);
-    snapshot_encode(fsm, commands_index, &buf->base, &buf->len);
+    snapshot_encode(fsm, commands_index, FEATURE_LEVEL_FIRST, &buf->base, &buf->len);
     fsm_free(fsm);
 }
 

@@ -503,6 +503,103 @@ static void two_servers_share_a_process(void **state)
     fixture_stop(&two);
 }
 
+/* ---- no room on the disk ---- */
+
+static void
+send_for_lock(struct peer *peer, enum wire_request_type type, const char *lock)
+{
+    struct wire_request request = {.type = type, .client = str("c"), .lock = str(lock)};
+
+    if (type == WIRE_REQ_LOCK) {
+        request.lock_.limit = 1;
+    }
+    peer_send(peer, &request);
+}
+
+static void expect_busy(struct peer *peer)
+{
+    struct wire_response error = peer_expect(peer, WIRE_RESP_ERROR);
+
+    assert_int_equal(error.error.code, WIRE_ERROR_BUSY);
+    assert_true(error.error.retry_after_ms > 0);
+    assert_non_null(memmem(error.error.text.data, error.error.text.len, "disk", 4));
+}
+
+static void attach(struct peer *peer, const char *client)
+{
+    struct wire_request request = {.type = WIRE_REQ_ATTACH, .client = str(client)};
+
+    peer_send(peer, &request);
+}
+
+static void on_a_full_disk_what_is_there_is_kept_and_given_back_only(void **state)
+{
+    struct fixture fixture;
+    struct peer peer, other;
+
+    (void)state;
+    fixture_start(&fixture, NULL);
+    peer_open(&peer, &fixture);
+    peer_open(&other, &fixture);
+    peer_hello(&peer, 0);
+    peer_hello(&other, 0);
+    attach(&peer, "c");
+    peer_expect(&peer, WIRE_RESP_ATTACH);
+    send_for_lock(&peer, WIRE_REQ_LOCK, "kept");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    send_for_lock(&peer, WIRE_REQ_LOCK, "given back");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+
+    server_set_disk_low(fixture.server, true, 0);
+    send_for_lock(&peer, WIRE_REQ_LOCK, "new");
+    expect_busy(&peer);
+    send_for_lock(&peer, WIRE_REQ_STATUS, "kept");
+    expect_busy(&peer);
+    attach(&other, "stranger");
+    expect_busy(&other);
+    peer_send(&other, &(struct wire_request){.type = WIRE_REQ_CREATE});
+    expect_busy(&other);
+    peer_send(&other,
+              &(struct wire_request){.type = WIRE_REQ_LIST_LOCKS, .list = {.max = 1}});
+    expect_busy(&other);
+    attach(&other, "c");
+    peer_expect(&other, WIRE_RESP_ATTACH);
+    send_for_lock(&peer, WIRE_REQ_REFRESH, "kept");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    send_for_lock(&other, WIRE_REQ_RELEASE, "given back");
+    assert_int_equal(peer_expect(&other, WIRE_RESP_RELEASE).release.result,
+                     WIRE_RELEASED);
+
+    server_set_disk_low(fixture.server, false, UINT64_MAX);
+    send_for_lock(&peer, WIRE_REQ_LOCK, "new");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+    peer_close(&peer);
+    peer_close(&other);
+    fixture_stop(&fixture);
+}
+
+static void on_a_full_disk_a_plain_client_is_denied_but_not_misled(void **state)
+{
+    struct fixture fixture;
+    struct peer peer;
+
+    (void)state;
+    fixture_start(&fixture, NULL);
+    peer_open(&peer, &fixture);
+    send_for_lock(&peer, WIRE_REQ_LOCK, "kept");
+    peer_expect(&peer, WIRE_RESP_GRANTED);
+
+    server_set_disk_low(fixture.server, true, 0);
+    send_for_lock(&peer, WIRE_REQ_LOCK, "new");
+    peer_expect(&peer, WIRE_RESP_DENIED);
+    send_for_lock(&peer, WIRE_REQ_STATUS, "kept");
+    peer_expect(&peer, WIRE_RESP_STATUS);
+    send_for_lock(&peer, WIRE_REQ_RELEASE, "kept");
+    peer_expect(&peer, WIRE_RESP_RELEASE);
+    peer_close(&peer);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -517,6 +614,8 @@ int main(void)
         cmocka_unit_test(a_list_that_fits_no_frame_is_refused),
         cmocka_unit_test(limits_of_the_cluster_are_named),
         cmocka_unit_test(replica_without_room_slows_clients_down),
+        cmocka_unit_test(on_a_full_disk_what_is_there_is_kept_and_given_back_only),
+        cmocka_unit_test(on_a_full_disk_a_plain_client_is_denied_but_not_misled),
         cmocka_unit_test(client_that_knows_busy_is_told),
         cmocka_unit_test(accepting_goes_on_when_there_are_descriptors_again),
         cmocka_unit_test(stopping_closes_clients),

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "durable.h"
+#include "feature_level.h"
 #include "random_command.h"
 #include "snapshot.h"
 
@@ -42,7 +43,7 @@ static struct bytes encode(const struct fsm *fsm)
     struct bytes bytes;
     void *data;
 
-    snapshot_encode(fsm, COMMANDS_INDEX, &data, &bytes.len);
+    snapshot_encode(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST, &data, &bytes.len);
     bytes.data = data;
     return bytes;
 }
@@ -266,7 +267,7 @@ static void a_newer_format_is_said_to_be_newer(void **state)
     struct bytes *bytes = *state;
     struct fsm *fsm;
 
-    bytes->data[AT_FORMAT]++;
+    bytes->data[AT_FORMAT] = (uint8_t)(feature_level_max + 1);
     assert_string_equal(decode(bytes, &fsm), "it comes from a newer version");
 }
 

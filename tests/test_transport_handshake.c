@@ -81,6 +81,16 @@ static void a_reply_is_read_back(void **state)
     assert_string_equal(read.reason, "no, thank you");
 }
 
+static void a_welcome_says_the_feature_level_or_it_is_the_first(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        handshake_reply_level(&(struct handshake_reply){.reason = "level 7"}), 7);
+    assert_int_equal(handshake_reply_level(&(struct handshake_reply){.reason = ""}), 1);
+    assert_int_equal(
+        handshake_reply_level(&(struct handshake_reply){.reason = "level of the sea"}), 1);
+}
+
 static void the_first_wrong_byte_is_enough(void **state)
 {
     struct handshake_hello hello;
@@ -239,6 +249,7 @@ int main(void)
         cmocka_unit_test(a_hello_is_laid_out_as_documented),
         cmocka_unit_test(a_hello_is_read_back_and_asks_for_no_more_than_it_has),
         cmocka_unit_test(a_reply_is_read_back),
+        cmocka_unit_test(a_welcome_says_the_feature_level_or_it_is_the_first),
         cmocka_unit_test(the_first_wrong_byte_is_enough),
         cmocka_unit_test(lengths_are_bounded_before_anything_is_read),
         cmocka_unit_test(the_longest_texts_fit),

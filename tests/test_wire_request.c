@@ -88,6 +88,9 @@ static const struct {
                          .peer_address = {"d:2", 3},
                          .client_address = {"d:1", 3},
                          .force = true}}},
+    {golden_request_node_control,
+     {.type = WIRE_REQ_NODE_CONTROL,
+      .node_control = {.has_draining = true, .log_level = WIRE_LOG_ERROR}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

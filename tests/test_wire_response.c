@@ -319,6 +319,13 @@ static const struct {
                          .connections = 18,
                          .uptime_ms = 19,
                          .last_token = 20,
+                         .draining = true,
+                         .log_level = WIRE_LOG_DEBUG,
+                         .feature_level = 21,
+                         .feature_level_max = 22,
+                         .requests = 23,
+                         .commits = 24,
+                         .commits_us = 25,
                          .role = WIRE_ROLE_SERVING,
                          .cluster_id = STR("id"),
                          .server = STR("netlockd/1"),
@@ -344,6 +351,12 @@ static const struct {
      {.type = WIRE_RESP_CLUSTER_CHANGE,
       .key = STR("k"),
       .cluster_change = {.result = WIRE_CHANGE_REFUSED, .text = STR("no")}}},
+    {golden_response_node_control,
+     NULL,
+     {.type = WIRE_RESP_NODE_CONTROL,
+      .key = STR("k"),
+      .extended = true,
+      .node_control = {.node_id = 3, .draining = true, .log_level = WIRE_LOG_WARNING}}},
 };
 enum { GOLDEN_COUNT = sizeof(golden) / sizeof(golden[0]) };
 

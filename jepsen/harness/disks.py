@@ -5,6 +5,8 @@ import fcntl
 import os
 import subprocess
 
+from .volatile_disk import VolatileDisk
+
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2          # what only the page cache or the journal's memory has is lost
 SIZE_MB = 64
@@ -21,11 +23,15 @@ class Disks:
         image = os.path.join(self._directory, f"n{number}.img")
         with open(image, "wb") as file:
             file.truncate(SIZE_MB << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        self._prepare(number, image)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "nodiscard", image], check=True)
         os.makedirs(path, exist_ok=True)
         self._mounts[number] = (image, path)
         self._mount(number)
         return os.path.join(path, "data")
+
+    def _prepare(self, number, image):
+        """Before there is a file system in it."""
 
     def _mount(self, number):
         image, path = self._mounts[number]
@@ -79,3 +85,34 @@ class Disks:
     def close(self):
         for _image, path in self._mounts.values():
             subprocess.run(["umount", path], check=False, capture_output=True)
+
+
+class VolatileDisks(Disks):
+    """The same on disks with a volatile cache, which tears writes when its power is cut."""
+
+    def __init__(self, directory, seed):
+        super().__init__(directory)
+        self._seed, self._disks = seed, {}
+
+    def _prepare(self, number, image):
+        self._disks[number] = VolatileDisk(image, f"{self._seed}/{number}")
+
+    def arm(self, number, flushes):
+        """The power goes in the middle of the flush after so many."""
+        self._disks[number].arm(flushes)
+
+    def cut_cache(self, number):
+        return self._disks[number].cut()
+
+    def look(self, number):
+        return self._disks[number].look()
+
+    def power_on(self, number):
+        subprocess.run(["umount", self.path(number)], check=True)
+        self._disks[number].power_on()
+        self._mount(number)
+
+    def close(self):
+        super().close()
+        for disk in self._disks.values():
+            disk.close()

@@ -11,6 +11,7 @@ import time
 
 NEMESES = {}
 ELECTION = 0.5  # seconds; the servers' leader lease
+ENDED = "the run ended"  # what a fault says that had no time to prove anything
 
 
 def nemesis(cls):
@@ -51,12 +52,14 @@ class World:
 class Nemesis(threading.Thread):
     interval = 3.0
     settings = {}   # keys for the servers' configuration
+    kinds = ("",)
 
     def __init__(self, world):
         super().__init__(daemon=True)
         self.world = world
         self.random = random.Random(f"{world.seed}/{self.name}")
         self.error = None
+        self._deck = []
 
     @property
     def nodes(self):
@@ -81,8 +84,10 @@ class Nemesis(threading.Thread):
         self.world.recorder.write("end", id=number, f=self.name, proof=proof)
 
     def choose(self):
-        """What the next fault is, as text for people; fault() gets it."""
-        return ""
+        """What the next fault is, as text for people; fault() gets it. Each kind has its turn before any comes again."""
+        if not self._deck:
+            self._deck = self.random.sample(self.kinds, len(self.kinds))
+        return self._deck.pop()
 
     def fault(self, what):
         raise NotImplementedError
@@ -109,9 +114,6 @@ class Partition(Nemesis):
     name = "partition"
     kinds = ("isolate-leader", "isolate-one", "halves", "bridge", "ring", "deaf", "mute", "old-leader",
              "peer-ports", "client-ports", "flapping", "swizzle")
-
-    def choose(self):
-        return self.random.choice(self.kinds)
 
     def fault(self, what):
         before = sum(self.world.stat().values())
@@ -202,9 +204,6 @@ class Kill(Nemesis):
     name = "kill"
     kinds = ("leader", "random", "majority", "all", "loop")
 
-    def choose(self):
-        return self.random.choice(self.kinds)
-
     def fault(self, what):
         cluster = self.world.cluster
         if what == "loop":
@@ -241,15 +240,15 @@ class Kill(Nemesis):
 
 @nemesis
 class Pause(Nemesis):
-    """SIGSTOP of servers for 0.5 to 10 election timeouts."""
+    """SIGSTOP of servers for 0.5 to 10 election timeouts. Kind left-behind: half of the clients have left the leader for
+    the next one when it goes on, and the other half have not."""
     name = "pause"
-    kinds = ("leader", "leader", "random", "minority", "all")
-
-    def choose(self):
-        return self.random.choice(self.kinds)
+    kinds = ("leader", "left-behind", "random", "minority", "all")
 
     def fault(self, what):
         cluster = self.world.cluster
+        if what == "left-behind":
+            return self._left_behind()
         if what == "leader":
             victims = [self.leader_or_any()]
         elif what == "random":
@@ -265,6 +264,19 @@ class Pause(Nemesis):
             cluster.resume(node)
         return "stopped " + ", ".join(f"n{n}" for n in stopped) if stopped == victims else None
 
+    def _left_behind(self):
+        """They leave at once, and it goes on before the others have lost patience."""
+        cluster, leader = self.world.cluster, self.leader_or_any()
+        group = self.random.choice(self.world.links["groups"])
+        cluster.pause(leader)
+        stopped = self._stopped([leader])
+        self.world.cut(self.name, both_ways([group], [f"n{leader}"]))
+        self.world.order_network(lambda network: network.reset(group))
+        self._pause(ELECTION * (2.0 + 1.8 * self.random.random()))
+        cluster.resume(leader)
+        self._pause(0.2)
+        self.world.cut(self.name, ())
+        return f"stopped n{leader}, which {group} had left" if stopped else None
 
     def _stopped(self, victims):
         """Those that stand still: a process that waits for its disk stops after that."""
@@ -282,12 +294,15 @@ class Restart(Nemesis):
     name = "restart"
 
     def fault(self, what):
-        cluster = self.world.cluster
+        cluster, replaced = self.world.cluster, []
         for node in self.random.sample(self.nodes, len(self.nodes)):
+            before = cluster.pid(node)
             cluster.stop(node)
+            status = cluster.nodes[node].process.returncode
             cluster.start(node)
+            replaced.append(f"n{node} (status {status}, pid {before}, then {cluster.pid(node)})")
             if self._is_over():
                 break
             cluster.leader(5.0)
             self._pause(0.5)
-        return "all nodes restarted in turn"
+        return "restarted in turn: " + ", ".join(replaced)

@@ -16,9 +16,6 @@ class Clients(Nemesis):
     kinds = ("kill", "freeze", "reset", "garbage", "slow-reader")
     interval = 2.0
 
-    def choose(self):
-        return self.random.choice(self.kinds)
-
     def fault(self, what):
         return getattr(self, "_" + what.replace("-", "_"))()
 

@@ -1,10 +1,11 @@
 """Faults that need more of the cluster's inside: snapshots for those who were away, silence instead of an end."""
 
+import json
 import os
 import signal
 import time
 
-from .nemesis import ELECTION, Nemesis, both_ways, nemesis
+from .nemesis import ELECTION, ENDED, Nemesis, both_ways, nemesis
 
 
 @nemesis
@@ -13,10 +14,8 @@ class Lag(Nemesis):
     it is killed again while it takes it."""
     name = "lag"
     settings = {"snapshot-threshold": 64, "snapshot-trailing": 16}
+    kinds = ("once", "killed-again")
     interval = 1.0
-
-    def choose(self):
-        return self.random.choice(("once", "killed-again"))
 
     def fault(self, what):
         cluster = self.world.cluster
@@ -49,27 +48,57 @@ class Lag(Nemesis):
                     and n.count("-") == 3] or [0])
 
 
+class Grants:
+    """What clients write down, from now on: for the moment after a grant."""
+
+    def __init__(self, folder):
+        self._folder, self._read = folder, {}
+
+    def _new_lines(self):
+        for name in os.listdir(self._folder):
+            if name.startswith("p"):
+                with open(os.path.join(self._folder, name), "rb") as file:
+                    file.seek(self._read.get(name, 0))
+                    lines = file.read().rpartition(b"\n")[0]
+                self._read[name] = self._read.get(name, 0) + (len(lines) + 1 if lines else 0)
+                yield from lines.splitlines()
+
+    def next(self, seconds):
+        """The line of the next grant that a client is told, or None."""
+        list(self._new_lines())
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for line in self._new_lines():
+                if b'"r":"granted"' in line:
+                    return json.loads(line)
+            time.sleep(0.001)
+        return None
+
+
 @nemesis
 class Stutter(Nemesis):
-    """The leader stands still again and again, each time right after it has answered: grants have been sent, and
-    nothing follows them."""
+    """The leader stands still again and again, each time right after a client has been granted a lock: nothing follows
+    its grant."""
     name = "stutter"
     interval = 1.5
 
     def fault(self, what):
-        cluster = self.world.cluster
-        count = 0
+        cluster, grants = self.world.cluster, Grants(self.world.run.path("history"))
+        told = []
         for _ in range(3):
             leader = self.leader_or_any()
-            if cluster.status(leader, 0.5) is None:  # it has answered us, and others before
+            grant = grants.next(2.0)
+            if grant is None:
                 continue
             cluster.pause(leader)
+            after_ms = (time.monotonic_ns() - grant["t"]) / 1e6
             time.sleep(0.05)
-            count += cluster.state(leader) == "T"
+            if cluster.state(leader) == "T":
+                told.append(f"n{leader} {after_ms:.1f} ms after token {grant['tok']}")
             self._pause(ELECTION * (1.0 + 5.0 * self.random.random()))
             cluster.resume(leader)
             self._pause(0.3)
-        return f"stopped {count} times after an answer" if count else None
+        return "stopped " + ", ".join(told) if told else None
 
 
 @nemesis
@@ -83,7 +112,7 @@ class HalfOpen(Nemesis):
         workers, group = self.world.workers, self.random.choice(self.world.links["groups"])
         victims = [n for n in workers.running() if ("c0" if n % 2 else "c1") == group]
         if not victims:
-            return "nobody was there"
+            return ENDED if self._is_over() else None
         self.world.cut(self.name, both_ways([group], [f"n{n}" for n in self.nodes]))
         for victim in victims:
             workers.signal(victim, signal.SIGKILL)

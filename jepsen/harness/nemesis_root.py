@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 
-from .nemesis import Nemesis, nemesis
+from .nemesis import ENDED, Nemesis, nemesis
 
 
 @nemesis
@@ -17,10 +17,8 @@ class Packets(Nemesis):
              "duplicate": {"duplicate": 0.3}, "corrupt": {"corrupt": 0.02}, "rate": {"rate": 256000},
              "all": {"loss": 0.01, "delay": 0.02, "jitter": 0.02, "reorder": 0.05, "duplicate": 0.05,
                      "corrupt": 0.01}}
+    kinds = tuple(rules)
     interval = 1.5
-
-    def choose(self):
-        return self.random.choice(sorted(self.rules))
 
     def fault(self, what):
         names = [f"n{n}" for n in self.nodes] + self.world.links["groups"]
@@ -44,18 +42,13 @@ class Power(Nemesis):
     kinds = ("one", "minority", "all", "all")
     interval = 0.5
 
-    def choose(self):
-        return self.random.choice(self.kinds)
-
     def fault(self, what):
         count = {"one": 1, "minority": max(1, (len(self.nodes) - 1) // 2), "all": len(self.nodes)}[what]
         victims = self.random.sample(self.nodes, count)
         cluster, disks = self.world.cluster, self.world.run.disks
         for node in victims:
             cluster.nodes[node].expected_end = True
-        for node in victims:
-            disks.cut_power(node)
-        cut = [n for n in victims if disks.is_cut(n)]
+        proof = self._cut(victims, disks)
         self._pause(0.3 * self.random.random())
         for node in victims:
             cluster.kill(node)
@@ -64,7 +57,35 @@ class Power(Nemesis):
         self._pause(self.random.random())
         for node in victims:
             cluster.start(node)
-        return "power cut of " + ", ".join(f"n{n}" for n in cut) if cut == victims else None
+        return proof
+
+    def _cut(self, victims, disks):
+        for node in victims:
+            disks.cut_power(node)
+        return "power cut of " + ", ".join(f"n{n}" for n in victims) if all(map(disks.is_cut, victims)) else None
+
+
+@nemesis
+class Torn(Power):
+    """The same in the middle of a flush, on disks with a volatile cache: of what was being written some sectors of 512
+    bytes are there afterwards, and others are not."""
+    name = "torn"
+
+    def _cut(self, victims, disks):
+        for node in victims:
+            disks.arm(node, self.random.randint(1, 20))
+        self._wait_for_cuts(victims, disks, any, 4.0)
+        self._wait_for_cuts(victims, disks, all, 0.3)
+        cuts = {node: disks.cut_cache(node) for node in victims}  # those that had nothing to write until now, too
+        told = ", ".join(f"n{n}: {cut['lost']} sectors lost, {cut['kept']} kept, {cut['torn']} writes torn"
+                         for n, cut in cuts.items())
+        return told if any(cut["torn"] for cut in cuts.values()) else None
+
+    @staticmethod
+    def _wait_for_cuts(victims, disks, how_many, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not how_many(disks.look(n)["is_cut"] for n in victims):
+            time.sleep(0.005)
 
 
 @nemesis
@@ -72,11 +93,8 @@ class Disk(Nemesis):
     """Disks that are full, slow, or fail; files that are damaged while their node is down."""
     name = "disk"
     settings = {"snapshot-threshold": 64, "snapshot-trailing": 10000000}  # there is something to sync and damage
-    kinds = ("full", "slow", "eio-write", "eio-fsync", "flip-closed", "flip-metadata", "flip-snapshot")
-    interval = 2.0
-
-    def choose(self):
-        return self.random.choice(self.kinds)
+    kinds = ("full", "slow", "eio-write", "eio-fsync", "flip-closed", "flip-open", "flip-metadata", "flip-snapshot")
+    interval = 1.0
 
     def fault(self, what):
         victim = self.leader_or_any() if self.random.random() < 0.5 else self.random.choice(self.nodes)
@@ -110,45 +128,81 @@ class Disk(Nemesis):
         pid = self.world.cluster.pid(victim)
         with subprocess.Popen(["strace", "-f", "-qq", "-o", trace, "-e", f"trace={calls}", "-e",
                                f"inject={calls}:{how}", "-p", str(pid)], stderr=subprocess.DEVNULL) as strace:
-            self._pause(2.0 + 2.0 * self.random.random())
+            end = time.monotonic() + 10
+            while not self._bites(trace) and time.monotonic() < end and not self._is_over():
+                self._pause(0.1)
+            self._pause(1.0 + 2.0 * self.random.random())
             state = self.world.cluster.state(victim)
             strace.terminate()
+        count = self._bites(trace)
+        if not count:
+            return ENDED if self._is_over() else None
+        return f"{count} calls of n{victim} got {how}, its state then: {state}"
+
+    def _bites(self, trace):
+        """How many calls were changed."""
+        if not os.path.exists(trace):
+            return 0
         with open(trace, encoding="utf-8", errors="replace") as file:
-            count = sum("INJECTED" in line or "DELAYED" in line for line in file)
-        return f"{count} calls of n{victim} got {how}, its state then: {state}" if count else None
+            return sum("INJECTED" in line or "DELAYED" in line for line in file)
 
     def _flip(self, victim, node, what):
-        """One bit; a node that then refuses to start gets its file back, as from a backup."""
-        cluster = self.world.cluster
-        cluster.stop(victim)
-        path = self._file(os.path.join(node.data, "raft"), what)
-        if path is None:
-            return "there was no such file"
+        """One bit; a node that then refuses to start gets its file back, as from a backup. Raft forgives one disk that
+        lost what it had acknowledged only while a majority of the others has it: so they first go on without it."""
+        cluster, folder = self.world.cluster, os.path.join(node.data, "raft")
+        if what == "flip-open":
+            cluster.kill(victim)  # whoever stops in order closes its segments
+        else:
+            self._wait_for(lambda: self._file(folder, what), 5.0)
+            cluster.stop(victim)
+        path, index = self._file(folder, what), self._applied()
+        if path is None or not self._wait_for(lambda: self._applied() > index, 10.0):
+            return ENDED if self._is_over() else None
         backup = self.world.run.path("processes", f"backup-{victim}")
         shutil.rmtree(backup, ignore_errors=True)
-        shutil.copytree(os.path.join(node.data, "raft"), backup)
-        at = self.random.randrange(min(os.path.getsize(path), 4096))
+        shutil.copytree(folder, backup)
         with open(path, "r+b") as file:
-            file.seek(at)
+            used = len(file.read().rstrip(b"\0"))
+            position = self.random.randrange(used)
+            file.seek(position)
             byte = file.read(1)[0]
-            file.seek(at)
+            file.seek(position)
             file.write(bytes((byte ^ (1 << self.random.randrange(8)),)))
         cluster.start(victim)
         node.expected_end = True
         self._pause(1.5)
         refused = cluster.state(victim) == "gone"
         if refused:
-            shutil.rmtree(os.path.join(node.data, "raft"))
-            shutil.copytree(backup, os.path.join(node.data, "raft"))
-        return f"a bit of n{victim}'s {os.path.basename(path)} at {at}: " + ("refused to start" if refused else
-                                                                            "started")
+            shutil.rmtree(folder)
+            shutil.copytree(backup, folder)
+        return (f"a bit of n{victim}'s {os.path.basename(path)} in byte {position} of {used}: "
+                + ("refused to start" if refused else "started"))
+
+    def _applied(self):
+        """How far the cluster is: an index that a majority has."""
+        leader = self.world.cluster.leader(2.0)
+        status = self.world.cluster.status(leader) if leader else None
+        return status["applied_index"] if status else 0
+
+    def _wait_for(self, what, seconds):
+        end = time.monotonic() + seconds
+        while not what() and time.monotonic() < end and not self._is_over():
+            self._pause(0.1)
+        return what()
 
     def _file(self, folder, what):
-        names = sorted(os.listdir(folder))
-        kind = {"flip-closed": [n for n in names if n[:1].isdigit()],
-                "flip-metadata": [n for n in names if n.startswith("metadata")],
-                "flip-snapshot": [n for n in names if n.startswith("snapshot")]}[what]
-        return os.path.join(folder, self.random.choice(kind)) if kind else None
+        begins = {"flip-closed": "0", "flip-open": "open-", "flip-metadata": "metadata",
+                  "flip-snapshot": "snapshot"}[what]
+        paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.startswith(begins)]
+        used = [path for path in paths if self._is_used(path)]
+        return self.random.choice(used) if used else None
+
+    def _is_used(self, path):
+        try:
+            with open(path, "rb") as file:
+                return any(file.read(65536))
+        except FileNotFoundError:
+            return False
 
 
 @nemesis
@@ -157,9 +211,6 @@ class Clock(Nemesis):
     name = "clock"
     kinds = ("jump", "jump-all", "strobe")
     interval = 2.0
-
-    def choose(self):
-        return self.random.choice(self.kinds)
 
     def fault(self, what):
         victims = self.nodes if what == "jump-all" else [self.leader_or_any()]
@@ -217,7 +268,7 @@ class Rate(Nemesis):
         self._pause(2.0)
         elapsed, last = time.monotonic() - began, cluster.status(victim)
         if not first or not last or elapsed < 1.5:
-            return "the run ended"
+            return ENDED if self._is_over() else None
         seen = (last["uptime"] - first["uptime"]) / 1000 / elapsed
         wanted = cluster.nodes[victim].rate
         return f"n{victim}: asked {wanted}, seen {seen:.3f}" if abs(seen - wanted) < 0.03 else None

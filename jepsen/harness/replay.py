@@ -17,10 +17,10 @@ def dumps(directory):
     return {name: path for name, path in paths.items() if os.path.exists(path) and os.path.getsize(path)}
 
 
-def _lines(path):
+def parsed(path):
     with open(path, encoding="utf-8") as file:
         for line in file:
-            yield line, json.loads(line)
+            yield json.loads(line)
 
 
 def _last_index(path):
@@ -42,7 +42,7 @@ def _first_index(path):
         return json.loads(file.readline()).get("snapshot", 0)
 
 
-def equal_logs(paths, until):
+def equal_logs(paths, until, end=0):
     """P14: what two nodes have at one index is the same entry, up to @until, which is committed."""
     seen, found = {}, []
     for name, path in paths.items():
@@ -55,10 +55,18 @@ def equal_logs(paths, until):
                     break
                 mark = hash(line)
                 if seen.setdefault(index, (mark, name))[0] != mark:
-                    found.append(Violation("P14", 0, f"the entry {index} of {name} is not that of {seen[index][1]}"))
+                    found.append(Violation("P14", end, f"the entry {index} of {name} is not that of {seen[index][1]}",
+                                           None, (), False, index))
                     if len(found) > 5:
                         return found
     return found
+
+
+def fullest(paths, until):
+    """(node, path) of the log that goes furthest back of those that reach @until, or else of the longest one."""
+    whole = {name: path for name, path in paths.items() if _last_index(path) >= until}
+    return min(whole.items(), key=lambda item: _first_index(item[1])) if whole else \
+        max(paths.items(), key=lambda item: _last_index(item[1]))
 
 
 def replay(directory, answers, end):
@@ -68,13 +76,13 @@ def replay(directory, answers, end):
         return [], ["no log was dumped: nothing is replayed"], None
     answers = sorted(answers)
     until = answers[-1][0] if answers else 0
-    found = equal_logs(paths, until)
-    whole = {name: path for name, path in paths.items() if _last_index(path) >= until}
-    name, path = min(whole.items(), key=lambda item: _first_index(item[1])) if whole else \
-        max(paths.items(), key=lambda item: _last_index(item[1]))
-    if not whole:
+    found = equal_logs(paths, until, end)
+    name, path = fullest(paths, until)
+    if _last_index(path) < until:
+        client, lock = answers[-1][2:4]
         return found + [Violation("P15", end, f"an answer was decided at index {until}; the longest log, that of "
-                                              f"{name}, ends at {_last_index(path)}")], [], None
+                                              f"{name}, ends at {_last_index(path)}", lock, (client,), False,
+                                  until)], [], None
     checked, more, model, notes = _compare(path, answers, until, end)
     notes.append(f"{checked} of {len(answers)} answers compared with the log of {name}")
     return found + more, notes, model
@@ -83,7 +91,7 @@ def replay(directory, answers, end):
 def _compare(path, answers, until, end):
     model, found, notes = Model(), [], []
     at, checked, start = 0, 0, 0
-    for _text, line in _lines(path):
+    for line in parsed(path):
         if "record" in line:
             model.load(line)
         elif "snapshot" in line:
@@ -102,7 +110,7 @@ def _compare(path, answers, until, end):
             at += 1
         while at < len(answers) and answers[at][0] == line["index"]:
             checked += 1
-            _check_answer(answers[at], told, found, end)
+            check_answer(answers[at], told, found, end)
             at += 1
     if start:
         notes.append(f"replayed from the snapshot at {start}")
@@ -112,11 +120,11 @@ def _compare(path, answers, until, end):
 def _check_gap(answer, start, found, end):
     if answer[0] > start and len(found) < 20:
         found.append(Violation("P15", end, f"{answer[2]} was told {answer[4]} at index {answer[0]}, and there is no "
-                                           "such entry", answer[3], (answer[2],)))
+                                           "such entry", answer[3], (answer[2],), False, answer[0]))
     return 0
 
 
-def _check_answer(answer, told, found, end):
+def check_answer(answer, told, found, end):
     index, op, client, lock, result, token, why = answer
     what = f"denied {why}" if result == "denied" else result
     if result in ("granted", "released", "expired", "mine"):
@@ -126,6 +134,4 @@ def _check_answer(answer, told, found, end):
     if not good and len(found) < 20:
         decided = sorted(t[2:] for t in told if t[:2] == (client, lock))
         found.append(Violation("P15", end, f"the {op} of {client} on {lock} was told {what} {token or ''} at index "
-                                           f"{index}; replayed, the log says {decided}", lock, (client,)))
-
-
+                                           f"{index}; replayed, the log says {decided}", lock, (client,), False, index))

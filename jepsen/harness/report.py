@@ -1,11 +1,10 @@
 """The folder of a run, for people: verdict.txt, timeline.html, latency.svg, availability.svg; and where something
 is broken, the lines of the history that show it."""
 
-import json
 import os
 from html import escape
 
-from . import history, pictures
+from . import evidence, pictures, shrink
 from .pictures import LEFT, Scale, box, label, svg, tag
 
 MS = 1_000_000
@@ -13,10 +12,9 @@ BOXES_MAX = 6000
 LANE = 14
 CLIENTS_MAX = 60
 AROUND_NS = 3_000 * MS
-SHOWN = 3
 PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
-<style>body{{font-family:sans-serif;margin:20px}}pre{{background:#f4f4f4;padding:8px}}div{{overflow-x:auto}}</style>
-<h1>{title}</h1><pre>{verdict}</pre>
+<style>body{{font-family:sans-serif;margin:20px}}pre{{background:#f4f4f4;padding:8px}}div{{overflow-x:auto}}div.broken{{border:2px solid #d00000;padding:8px;margin:12px 0}}</style>
+<h1>{title}</h1><pre>{verdict}</pre>{minimal}
 <h2>Who had what</h2><p>{caption}</p><div>{timeline}</div>
 <h2>Latency</h2><div>{latency}</div><h2>Availability</h2><div>{availability}</div>
 """
@@ -27,13 +25,37 @@ def write(verdict):
     latency, availability = pictures.latency(story), pictures.availability(story)
     caption, timeline = _timeline(verdict)
     title = f"{verdict.word}: {verdict.options['workload']} under {verdict.options['nemesis']}"
-    page = PAGE.format(title=escape(title), verdict=escape(verdict.text()), caption=escape(caption),
-                       timeline=timeline, latency=latency, availability=availability)
+    page = PAGE.format(title=escape(title), verdict=escape(verdict.text(False)), caption=escape(caption),
+                       minimal="".join(_broken(verdict, one) for one in verdict.minimal), timeline=timeline, latency=latency, availability=availability)
     for name, text in (("verdict.txt", verdict.text()), ("latency.svg", latency), ("availability.svg", availability),
                        ("timeline.html", page)):
         with open(os.path.join(verdict.directory, name), "w", encoding="utf-8") as file:
             file.write(text)
-    _write_evidence(verdict)
+    evidence.write(verdict)
+
+
+# ---- what shows a violation ----------------------------------------------------------------------
+
+
+def _broken(verdict, minimal):
+    """The operations that are enough to show it, one lane per client, in a frame; below it the same in words."""
+    v = minimal.violation
+    calls = {line["i"]: line for line in minimal.lines if line["e"] == "call"}
+    ends = {line["i"]: line for line in minimal.lines if line["e"] in ("ok", "fail", "info")}
+    lanes = {client: 8 + 2 * LANE * n for n, client in enumerate(dict.fromkeys(c["c"] for c in calls.values()))}
+    times = [line["t"] for line in minimal.lines] or [v.t]
+    scale = Scale(times[0], times[-1], 900)
+    parts = [label(LEFT - 4, y + 18, client[:11], text_anchor="end") for client, y in lanes.items()]
+    for number, call in calls.items():
+        end = ends.get(number, {"t": times[-1], "r": "no answer"})
+        said = f"{call['op']} {call['l']}: {end['r']}" + (f", token {end['tok']}" if end.get("tok") else "")
+        parts.append(box(scale, call["t"], end["t"], lanes[call["c"]] + LANE, LANE - 3, _colour(call["l"]), said))
+        x = min(scale.x(call["t"]), scale.width - 6 * len(said))
+        parts.append(label(x, lanes[call["c"]] + 10, said))
+    picture = svg(scale.width, 16 + 2 * LANE * len(lanes), parts) if calls else ""
+    words = "\n".join(shrink.text(minimal, verdict.story.start))
+    return (f'<div class="broken"><b>{escape(v.prop)}</b>: {escape(v.text)}<br>{picture}<pre>{escape(words)}</pre>'
+            f"again: <code>{escape(verdict.command())}</code></div>")
 
 
 # ---- the timeline --------------------------------------------------------------------------------
@@ -63,7 +85,7 @@ def _timeline(verdict):
     story, spans = verdict.story, _spans(verdict.story)
     begin, end = _window(verdict, spans)
     spans = [s for s in spans if s[1] >= begin and s[0] <= end][:BOXES_MAX]
-    involved = [c for v in verdict.violations[:SHOWN] for c in v.clients]
+    involved = [c for v in verdict.violations[:evidence.SHOWN] for c in v.clients]
     clients = list(dict.fromkeys(involved + [s[2] for s in spans]))[:CLIENTS_MAX]
     clients.sort()
     scale = Scale(begin, end, int(max(pictures.WIDTH, min(30000, (end - begin) / 1e9 * 120))))
@@ -111,28 +133,3 @@ def _frames(scale, verdict, lanes):
 def _colour(lock):
     hue = sum(ord(c) * (n * 37 + 11) for n, c in enumerate(lock)) % 360
     return f"hsl({hue},60%,45%)"
-
-
-# ---- evidence ------------------------------------------------------------------------------------
-
-
-def _write_evidence(verdict):
-    """For the first violations: the lines about their lock and clients around that time."""
-    wanted = [v for v in verdict.violations[:SHOWN]]
-    if not wanted:
-        return
-    found = [[] for _ in wanted]
-    for line in history.read(verdict.directory):
-        for violation, lines in zip(wanted, found):
-            if not violation.t - AROUND_NS <= line["t"] <= violation.t + AROUND_NS // 3:
-                continue
-            if line["e"] in ("begin", "end", "killed") or line.get("c") in violation.clients \
-                    or (violation.lock and line.get("l") == violation.lock):
-                lines.append(line)
-    for n, (violation, lines) in enumerate(zip(wanted, found), 1):
-        numbers = {line["i"] for line in lines if "i" in line}
-        with open(os.path.join(verdict.directory, f"evidence-{n}.jsonl"), "w", encoding="utf-8") as file:
-            file.write(json.dumps({"violation": violation.prop, "text": violation.text, "operations": len(numbers),
-                                   "again": verdict.command()}) + "\n")
-            for line in lines:
-                file.write(json.dumps(line, separators=(",", ":")) + "\n")

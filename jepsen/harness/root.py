@@ -3,7 +3,7 @@ data directories on file systems that can lose power, and clocks that can be tur
 
 import os
 
-from .disks import Disks
+from .disks import Disks, VolatileDisks
 from .runner import Run
 from .switch import SwitchNetwork
 
@@ -28,11 +28,12 @@ class RootRun(Run):
         return self.network.prefix(group)
 
     def prepare_nodes(self):
-        self.disks = Disks(self.path("disks"))
         wanted = set(self.options.nemesis.split(","))
+        self.disks = VolatileDisks(self.path("disks"), self.options.seed) if "torn" in wanted \
+            else Disks(self.path("disks"))
         for number, node in self.cluster.nodes.items():
             node.prefix = self.network.prefix(f"n{number}")
-            if wanted & {"power", "disk"}:
+            if wanted & {"power", "torn", "disk"}:
                 node.data = self.disks.make(number, node.data)
                 self.cluster.write_config(node)
             if "clock" in wanted:

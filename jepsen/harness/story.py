@@ -271,6 +271,9 @@ class Story:
             if "term" in line:
                 self._see_position(index, line["term"], line["ct"], t)
             self.answers.append((index, op.op, op.c, op.l, line["r"], line.get("tok", 0), line.get("why", "")))
+        elif not op.library:
+            self.violate("P18", t, f"the {op.op} of {op.c} on {op.l} was told {line['r']} without a place in the log",
+                         op.l, [op.c])
         shown = [token for _client, token in line.get("holders", ())]
         if op.op == "status" and line["r"] == "mine":
             shown.append(line.get("tok", 0))

@@ -7,7 +7,8 @@ import json
 import os
 import re
 
-from . import check_order, check_sets, history, replay, search, workload_list
+from . import check_order, checks, evidence, history, replay, shrink, workload_list
+from .nemesis import ENDED
 from .story import Story
 from .violation import Violation
 
@@ -25,6 +26,7 @@ class Verdict:
     def __init__(self, directory):
         self.directory = directory
         self.violations, self.unknown, self.notes = [], [], []
+        self.minimal = []   # what is enough to show the first violations
         self.story = None
         self.facts, self.options = {}, {}
         self.figures = {}
@@ -35,13 +37,15 @@ class Verdict:
             return "INVALID"
         return "UNKNOWN" if self.unknown else "VALID"
 
-    def text(self):
+    def text(self, with_minimal=True):
         lines = [self.word, ""]
         lines += [f"{v.prop}: {v.text} (at {self.seconds(v.t):.3f} s)" for v in self.violations[:SHOWN_MAX]]
         if len(self.violations) > SHOWN_MAX:
             lines.append(f"... and {len(self.violations) - SHOWN_MAX} more")
         lines += [f"unknown: {why}" for why in self.unknown]
         lines += [f"note: {note}" for note in self.notes]
+        for minimal in self.minimal if with_minimal else ():
+            lines += ["", *shrink.text(minimal, self.story.start)]
         lines += ["", *(f"{name}: {value}" for name, value in self.figures.items())]
         lines += ["", "again: " + self.command()]
         return "\n".join(lines) + "\n"
@@ -66,16 +70,13 @@ def judge(directory):
     for line in history.read(directory):
         story.feed(line)
     story.finish()
-    windows = check_order.excused(story)
     timing = []
-    handed, judged = check_order.handover(story, windows)
-    found = story.violations + check_order.exclusion(story) + check_order.order(story) + handed \
-        + check_order.answers(story, windows)
+    found, judged = checks.of_story(story)
     _add_processes(verdict, found)
     _replay(verdict, found)
     _search(verdict, found)
     must_lose = workload_list.WORKLOADS[verdict.options["workload"]].must_lose
-    lost, unknown, figures = check_sets.judge(directory, story.adds, must_lose)
+    lost, unknown, figures = checks.of_sets(story, directory, must_lose)
     found += lost
     verdict.unknown += unknown
     verdict.figures.update(figures)
@@ -85,6 +86,7 @@ def judge(directory):
     _weigh_timing(verdict, timing)
     _look_at_bands(verdict)
     _count(verdict, judged)
+    verdict.minimal = evidence.find(verdict)
     return verdict
 
 
@@ -101,10 +103,8 @@ def _replay(verdict, found):
 
 
 def _search(verdict, found):
-    """The cross-check, which believes neither tokens nor indices."""
-    wrong, judged, given_up = search.judge(verdict.story.search.calls)
-    found += [Violation("P1", t, f"no order of the answers explains that of {client} about {lock} (search)", lock,
-                        (client,)) for lock, t, client in wrong]
+    wrong, judged, given_up = checks.of_search(verdict.story)
+    found += wrong
     verdict.figures["search"] = f"{judged} operations in a possible order, {given_up} given up"
 
 
@@ -135,8 +135,8 @@ def _look_at_bands(verdict):
         verdict.unknown += [f"nothing proves that {name} ({b[3]}) at {verdict.seconds(b[0]):.1f} s had an effect"
                             for b in idle]
     for name in asked:
-        if not any(band[2] == name for band in story.bands):
-            verdict.unknown.append(f"there was no {name} in this run")
+        if not any(band[2] == name and band[4] and band[4] != ENDED for band in story.bands):
+            verdict.unknown.append(f"no {name} in this run has proven an effect")
     verdict.unknown += story.notes + verdict.facts["errors"]
     verdict.unknown += [f"client process {n} failed" for n in verdict.facts["failed"]]
 
@@ -150,11 +150,11 @@ def _add_processes(verdict, found):
         path = os.path.join(verdict.directory, "nodes", number, "log")
         if os.path.exists(path):
             found += _bad_lines(path, number, end, BAD_LOG)
-            if not set(verdict.options["nemesis"].split(",")) & {"disk", "power"}:
+            if not set(verdict.options["nemesis"].split(",")) & {"disk", "power", "torn"}:
                 found += _bad_lines(path, number, end, STOPPED)
     for node, wrong in facts["probes"].items():
-        found += [Violation("P12", end, f"after all was healed, by way of n{node}: {text}", None, (), True)
-                  for text in wrong]
+        found += [Violation("P12", end, f"after all was healed, by way of n{node}: {text}", text.split(" ", 1)[0],
+                            (f"probe-{node}",), True) for text in wrong]
     for number in facts["stuck"]:
         found.append(Violation("P12", end, f"client process {number} did not come to its end", None, (), True))
     hashes = facts["hashes"]

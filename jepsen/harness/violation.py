@@ -3,4 +3,6 @@
 import collections
 
 # @timing: a bound was exceeded; where the machine itself was late, that proves nothing.
-Violation = collections.namedtuple("Violation", "prop t text lock clients timing", defaults=(None, (), False))
+# @index: of the log entry that it is about.
+Violation = collections.namedtuple("Violation", "prop t text lock clients timing index",
+                                   defaults=(None, (), False, 0))

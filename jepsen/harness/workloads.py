@@ -91,30 +91,34 @@ class Workload:
 
 @workload
 class Mutex(Workload):
-    """One hot lock, exclusive."""
+    """One hot lock, exclusive; some try it in passing and never wait."""
     name = "mutex"
+    clients = 24
     locks_used = ("m",)
 
     async def turn(self):
         lock = "m"
-        answer = await self.acquire(lock, wait_ms=self.random.choice((0, 2000, 10000)),
+        wait_ms = None if self.number % 3 == 0 else self.random.choice((0, 2000, 10000))
+        answer = await self.acquire(lock, wait_ms=wait_ms,
                                     hold_ms=self.random.choice((1500, 5000, wire.UNLIMITED)))
         if answer.result == "granted":
             if self.random.random() < 0.1:
                 await self.client.status(lock)
             await self.hold(lock, self.random.random() * 0.002)
             await self.let_go(lock, answer.token)
+        elif answer.result == "denied":
+            await asyncio.sleep(self.random.random() * 0.05)
 
 
 @workload
 class Queue(Workload):
-    """Fifty waiters on one lock."""
+    """Fifty waiters on each of two locks."""
     name = "queue"
-    clients = 50
-    locks_used = ("q",)
+    clients = 100
+    locks_used = ("q0", "q1")
 
     async def turn(self):
-        lock = "q"
+        lock = self.locks_used[self.number % 2]
         answer = await self.acquire(lock, wait_ms=0, hold_ms=self.random.choice((600, 10000)))
         if answer.result == "granted":
             await self.let_go(lock, answer.token)

@@ -14,7 +14,7 @@ class Connections(Workload):
     IGNORE holds that are left alone, and found again."""
     name = "conn"
     library_can = False
-    clients = 8
+    clients = 12
     locks_used = tuple(f"k{n}" for n in range(5))
 
     def __init__(self, world, number):
@@ -86,11 +86,11 @@ class Connections(Workload):
 
 @workload
 class Churn(Workload):
-    """Clients that connect, lock, and die: in order, by a reset, or with a wait under way."""
+    """Clients that connect, read or write one lock or two, and die: in order, by a reset, or with a wait under way."""
     name = "churn"
     library_can = False
-    clients = 40
-    locks_used = tuple(f"d{n}" for n in range(16))
+    clients = 96
+    locks_used = tuple(f"d{n}" for n in range(32))
 
     def __init__(self, world, number):
         super().__init__(world, number)
@@ -111,13 +111,23 @@ class Churn(Workload):
         try:
             await asyncio.wait_for(session.ready(), 10)
             self.node = session.node
-            lock = self.random.choice(self.locks_used)
-            answer = await client.lock(lock, wait_ms=self.random.choice((None, 200, 1000)), hold_ms=3000,
-                                       patience=5)
-            if answer.result == "granted" and self.random.random() < 0.5:
-                await client.release(lock, answer.token, patience=5)
+            if self.random.random() < 0.2:
+                await self._die_waiting(client)
+            for lock in sorted(self.random.sample(self.locks_used, self.random.randint(0, 2))):
+                answer = await client.lock(lock, typ=int(self.random.random() < 0.4), hold_ms=3000, patience=5,
+                                           wait_ms=self.random.choice((None, 200, 1000)))
+                if answer.result == "granted" and self.random.random() < 0.4:
+                    await client.release(lock, answer.token, patience=5)
         except asyncio.TimeoutError:
             pass
         if self.random.random() < 0.2:
             session.give_up("dies")
         await session.close()
+
+    async def _die_waiting(self, client):
+        """Whoever stands behind it must not notice."""
+        waiting = asyncio.ensure_future(client.lock(self.random.choice(self.locks_used), wait_ms=0, hold_ms=3000,
+                                                    typ=int(self.random.random() < 0.2)))
+        await asyncio.wait([waiting], timeout=self.random.random() * 0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)

@@ -10,8 +10,8 @@ from .workloads import UNSURE, Workload, workload
 class ReadWrite(Workload):
     """Four readers to one writer."""
     name = "rw"
-    clients = 16
-    locks_used = ("w0", "w1")
+    clients = 32
+    locks_used = ("w0", "w1", "w2", "w3")
 
     async def turn(self):
         lock = self.random.choice(self.locks_used)
@@ -26,7 +26,7 @@ class ReadWrite(Workload):
 class Many(Workload):
     """A thousand locks, a few of them popular (Zipf)."""
     name = "many"
-    clients = 24
+    clients = 40
     count = 1000
     locks_used = tuple(f"z{n}" for n in range(20))
     _weights = [1 / (n + 1) for n in range(1000)]
@@ -42,10 +42,14 @@ class Many(Workload):
 
 @workload
 class Try(Workload):
-    """Nobody waits: the first of three numbered locks that is free, as cron jobs do it."""
+    """Nobody waits: the first of three numbered locks that is free, as cron jobs do it. Some ask now and then only."""
     name = "try"
-    clients = 12
+    clients = 20
     locks_used = ("t0", "t1", "t2")
+
+    def __init__(self, world, number):
+        super().__init__(world, number)
+        self.think = 1.0 if number % 3 == 0 else 0.0
 
     async def turn(self):
         for lock in self.random.sample(self.locks_used, 3):
@@ -61,7 +65,7 @@ class Try(Workload):
 class Timeouts(Workload):
     """Waits and holds from a millisecond to seconds; many are left to time out."""
     name = "timeouts"
-    clients = 16
+    clients = 24
     locks_used = tuple(f"x{n}" for n in range(6))
 
     async def turn(self):
@@ -83,11 +87,11 @@ class Timeouts(Workload):
 
 @workload
 class Semaphore(Workload):
-    """A counting lock of three, and one of two."""
+    """Counting locks of two, three and five."""
     name = "semaphore"
-    clients = 14
+    clients = 28
     locks_used = ()
-    limits = {"s3": 3, "s2": 2}
+    limits = {"s2": 2, "s3": 3, "s5": 5}
 
     async def turn(self):
         lock, limit = self.random.choice(sorted(self.limits.items()))
@@ -101,10 +105,19 @@ class Semaphore(Workload):
 class Upgrade(Workload):
     """Readers that become writers, and writers that become readers."""
     name = "upgrade"
-    clients = 10
-    locks_used = ("u0", "u1")
+    clients = 24
+    locks_used = tuple(f"u{n}" for n in range(6))
 
     async def turn(self):
+        what = self.random.random()
+        if what < 0.05:
+            await self._outlive()
+        elif what < 0.15 and not self.by_library:
+            await self._think_better_of_it()
+        else:
+            await self._change()
+
+    async def _change(self):
         lock = self.random.choice(self.locks_used)
         first = wire.READ if self.random.random() < 0.7 else wire.WRITE
         answer = await self.acquire(lock, typ=first, wait_ms=3000, hold_ms=5000)
@@ -117,4 +130,28 @@ class Upgrade(Workload):
             changed = await self.client.lock(lock, typ=wire.READ, wait_ms=0, hold_ms=5000, downgrade=True)
         if changed.result not in UNSURE:
             await self.hold(lock, self.random.random() * 0.005)
+        await self.let_go(lock)
+
+    async def _outlive(self):
+        """A writer is still one after the time that it had as a reader."""
+        lock = f"u-{self.world.proc}-{self.number}"
+        answer = await self.acquire(lock, typ=wire.READ, hold_ms=300)
+        if answer.result == "granted":
+            await asyncio.sleep(0.2)
+            changed = await self.acquire(lock, hold_ms=300)
+            if changed.result == "granted":
+                await asyncio.sleep(0.2)
+                await self.client.refresh(lock, token=changed.token)
+        await self.let_go(lock)
+
+    async def _think_better_of_it(self):
+        """A reader that waits to write, and lets go of everything meanwhile."""
+        lock = self.random.choice(self.locks_used)
+        answer = await self.acquire(lock, typ=wire.READ, wait_ms=3000, hold_ms=5000)
+        if answer.result != "granted":
+            return
+        changing = asyncio.ensure_future(self.client.lock(lock, wait_ms=2000, hold_ms=5000))
+        await asyncio.sleep(self.random.random() * 0.02)
+        await self.let_go(lock)
+        await changing
         await self.let_go(lock)

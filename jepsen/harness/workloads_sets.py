@@ -59,9 +59,9 @@ class SharedSet:
 
 class SetWorkload(Workload):
     """@fenced as above; @careful: clients watch their leases."""
-    clients = 8
+    clients = 40
     fenced = careful = False
-    sets = 8           # small sets, so that a change stays cheap
+    sets = 40          # small sets, so that a change stays cheap
     hold_ms = 1500
 
     def __init__(self, world, number):
@@ -104,12 +104,12 @@ class LockSet(SetWorkload):
     """Clients that watch their leases lose nothing."""
     name = "lock-set"
     careful = True
-    locks_used = tuple(f"lock-set-{n}" for n in range(8))
+    locks_used = tuple(f"lock-set-{n}" for n in range(40))
 
 
 class Careless(SetWorkload):
-    clients = 48
-    sets = 24
+    clients = 64
+    sets = 40
 
     async def _think(self):
         """Sometimes longer than the lease, without looking at it."""
@@ -121,7 +121,7 @@ class FencedSet(Careless):
     """Clients that do not watch them lose nothing where the resource checks tokens."""
     name = "fenced-set"
     fenced = True
-    locks_used = tuple(f"fenced-set-{n}" for n in range(24))
+    locks_used = tuple(f"fenced-set-{n}" for n in range(40))
 
 
 @workload
@@ -129,4 +129,4 @@ class UnfencedSet(Careless):
     """The same without tokens must lose some: it proves that the fault bites."""
     name = "unfenced-set"
     must_lose = True
-    locks_used = tuple(f"unfenced-set-{n}" for n in range(24))
+    locks_used = tuple(f"unfenced-set-{n}" for n in range(40))

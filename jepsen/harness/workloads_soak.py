@@ -10,7 +10,7 @@ PARTS = ("mutex", "queue", "retry", "rw", "many", "try", "timeouts", "conn", "se
 class Soak(Workload):
     """Every client is one of another workload."""
     name = "soak"
-    clients = 40
+    clients = 52
 
     def __new__(cls, world, number):
         parts = [p for p in PARTS if WORKLOADS[p].library_can or world.library is None]

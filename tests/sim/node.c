@@ -25,6 +25,7 @@ enum {
     EXIT_CANNOT_GO_ON = 3,
     ARGS_MAX = 64,
     ARG_BYTES = 64,
+    SNAPSHOT_STEP_RECORDS = 1, /* so that most take several turns, and commands come in between */
 };
 
 struct sim_node_hooks sim_node_hooks;
@@ -114,6 +115,7 @@ static void set_options(struct config *config)
     set(&config->session_grace_max_ms, options->session_grace_max_ms);
     set(&config->snapshot_threshold, options->snapshot_threshold);
     set(&config->snapshot_trailing, options->snapshot_trailing);
+    config->snapshot_step_records = SNAPSHOT_STEP_RECORDS;
     set(&config->commands_waiting_max, options->commands_waiting_max);
     set(&config->output_bytes_max, options->output_bytes_max);
     set(&config->pending_per_connection_max, options->pending_per_connection_max);

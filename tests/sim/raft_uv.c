@@ -10,6 +10,7 @@
 
 #include "datadir.h"
 #include "disk_io.h"
+#include "feature_level.h"
 #include "net.h"
 #include "node.h"
 #include "peer_links.h"
@@ -129,6 +130,14 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
     }
     return sim_node_runs(to) && !sim_net_is_cut(from->process.host, to->process.host) &&
            !sim_net_is_cut(to->process.host, from->process.host);
+}
+
+/* All nodes here are of one build. */
+uint32_t transport_level(const struct raft_uv_transport *face, uint64_t node_id)
+{
+    (void)face;
+    (void)node_id;
+    return feature_level_max;
 }
 
 void transport_refuse(struct raft_uv_transport *face,

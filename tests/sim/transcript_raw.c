@@ -168,6 +168,9 @@ void sim_transcript_response(const char *who, const struct wire_response *respon
     case WIRE_RESP_CLIENT_KILL:
         sim_transcript_line("%s killed %s", who, client);
         return;
+    case WIRE_RESP_NODE_CONTROL:
+        sim_transcript_line("%s node control", who);
+        return;
     case WIRE_RESP_BACKUP:
         sim_transcript_line("%s backup: %" PRIu64 " bytes", who, response->backup.size);
         return;

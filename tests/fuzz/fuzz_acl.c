@@ -39,13 +39,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data;
     struct text_problem problem;
     struct tokens *tokens;
+    unsigned char hash[TOKEN_HASH_BYTES];
 
     if (size > 4096) {
         return 0;
     }
     check_rules(text, size);
     if (tokens_parse(text, size, &tokens, &problem) == 0) {
-        assert(tokens_find(tokens, (struct fsm_str){text, size}).len == 0);
+        assert(tokens_find(tokens, (struct fsm_str){text, size}, hash).len == 0);
+        assert(!tokens_have(tokens, (struct fsm_str){text, size}, hash));
         tokens_free(tokens);
     }
     return 0;
