@@ -43,6 +43,8 @@ bool entry_command_fits(const struct fsm_command *command)
     case FSM_CMD_LIST_CLIENTS:
         return command->list.max != 0 && command->list.max <= FSM_LIST_MAX &&
                fits(command->list.prefix) && fits(command->list.after);
+    case FSM_CMD_MEMBER:
+        return command->member.node_id != 0 && fits(command->member.address);
     case FSM_CMD_EPOCH:
     case FSM_CMD_TICK:
     case FSM_CMD_DETACH:
@@ -154,6 +156,10 @@ put_command(uint8_t *at, const struct fsm_command *command, unsigned *ret_kind)
     case FSM_CMD_CHECKPOINT:
         *ret_kind = NETLOCK__LOG__COMMAND__KIND_CHECKPOINT;
         return at;
+    case FSM_CMD_MEMBER:
+        *ret_kind = NETLOCK__LOG__COMMAND__KIND_MEMBER;
+        at = durable_put_number(at, 1, command->member.node_id);
+        return durable_put_str(at, 2, command->member.address);
     }
     abort(); /* entry_command_fits() knows every type */
 }
@@ -302,6 +308,11 @@ static bool read_command(const Netlock__Log__Command *message,
         return true;
     case NETLOCK__LOG__COMMAND__KIND_CHECKPOINT:
         command->type = FSM_CMD_CHECKPOINT;
+        return true;
+    case NETLOCK__LOG__COMMAND__KIND_MEMBER:
+        command->type = FSM_CMD_MEMBER;
+        command->member.node_id = message->member->node_id;
+        command->member.address = durable_to_str(message->member->client_address);
         return true;
     case NETLOCK__LOG__COMMAND__KIND__NOT_SET:
     default:

@@ -47,6 +47,7 @@ static uint64_t choose_target(const struct handover *handover)
             &configuration->servers[(first + i) % configuration->n];
         raft_index match = 0;
         if (is_other_voter(handover, server) &&
+            (handover->only == 0 || handover->only == server->id) &&
             raft_match_index(handover->raft, server->id, &match) == 0 && match == last &&
             transport_connected(handover->transport, server->id)) {
             return server->id;
@@ -82,6 +83,7 @@ void handover_init(struct handover *handover,
 }
 
 void handover_start(struct handover *handover,
+                    uint64_t only,
                     uint32_t timeout_ms,
                     void (*on_done)(void *arg),
                     void *arg)
@@ -92,6 +94,7 @@ void handover_start(struct handover *handover,
         return;
     }
     handover->wanted = true;
+    handover->only = only;
     handover->on_done = on_done;
     handover->arg = arg;
     uv_timer_start(&handover->deadline, on_deadline, timeout_ms, 0);

@@ -20,6 +20,7 @@ struct handover {
     uint64_t avoid;      /* a member that must not take over; 0: none */
     bool wanted;
     bool running; /* libraft is at it */
+    uint64_t only;   /* to this one; 0: to any */
     uint64_t target; /* who was asked last; 0: nobody */
     struct raft_transfer request;
     void (*on_done)(void *arg);
@@ -32,9 +33,10 @@ void handover_init(struct handover *handover,
                    struct raft *raft,
                    const struct raft_uv_transport *transport);
 
-/* @on_done when another node leads or after @timeout_ms; at once if this node does not lead or has
- * nobody to hand over to. A handover that is under way ends first. */
+/* To @only, 0: to any voter. @on_done when another node leads or after @timeout_ms; at once if this node does
+ * not lead or has nobody to hand over to. A handover that is under way ends first. */
 void handover_start(struct handover *handover,
+                    uint64_t only,
                     uint32_t timeout_ms,
                     void (*on_done)(void *arg),
                     void *arg);

@@ -74,6 +74,8 @@ static const char *command_name(enum fsm_command_type type)
         return "force-release";
     case FSM_CMD_CHECKPOINT:
         return "checkpoint";
+    case FSM_CMD_MEMBER:
+        return "member";
     }
     return "unknown";
 }
@@ -145,6 +147,10 @@ static void put_details(FILE *out, const struct fsm_command *command)
         put_str(out, "after", command->list.after);
         put_number(out, "max", command->list.max);
         break;
+    case FSM_CMD_MEMBER:
+        put_number(out, "node", command->member.node_id);
+        put_str(out, "client_address", command->member.address);
+        break;
     case FSM_CMD_TICK:
     case FSM_CMD_STATUS:
     case FSM_CMD_CHECKPOINT:
@@ -203,6 +209,7 @@ static void put_root(FILE *out, const struct fsm_record *record)
     put_number(out, "token", record->root.token);
     put_number(out, "order", record->root.order);
     put_number(out, "term", record->root.term);
+    put_number(out, "node_id_max", record->root.node_id_max);
     put_settings(out, &record->root.settings);
 }
 
@@ -219,9 +226,10 @@ static void put_client(FILE *out, const struct fsm_record *record)
 void log_dump_record(FILE *out, const struct fsm_record *record)
 {
     static const char *const names[] = {
-        [FSM_REC_ROOT] = "root", [FSM_REC_CLIENT] = "client",
-        [FSM_REC_LOCK] = "lock", [FSM_REC_HOLD] = "hold",
-        [FSM_REC_WAIT] = "wait", [FSM_REC_EXPIRED] = "expired"};
+        [FSM_REC_ROOT] = "root",    [FSM_REC_CLIENT] = "client",
+        [FSM_REC_LOCK] = "lock",    [FSM_REC_HOLD] = "hold",
+        [FSM_REC_WAIT] = "wait",    [FSM_REC_EXPIRED] = "expired",
+        [FSM_REC_MEMBER] = "member"};
 
     fprintf(out, "{\"record\":\"%s\"", names[record->type]);
     switch (record->type) {
@@ -245,6 +253,10 @@ void log_dump_record(FILE *out, const struct fsm_record *record)
         put_str(out, "client", record->expired.client);
         put_str(out, "lock", record->expired.lock);
         put_number(out, "token", record->expired.token);
+        break;
+    case FSM_REC_MEMBER:
+        put_number(out, "node", record->member.node_id);
+        put_str(out, "client_address", record->member.address);
         break;
     }
     fputs("}\n", out);

@@ -21,6 +21,7 @@
 #include "raft_guard.h"
 #include "raft_guard_peer.h"
 #include "raft_tidy.h"
+#include "removal.h"
 #include "transport.h"
 
 static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
@@ -47,7 +48,9 @@ struct raft_node {
     struct raft raft;
 
     struct handover handover;
+    struct node_change change;
     struct failover failover;
+    struct removal removal;
 
     /* The replica is flushed before and after I/O, and when it has something due. */
     uv_prepare_t before_io;
@@ -194,6 +197,8 @@ static void node_turn(struct raft_node *node)
     }
     /* Before the replica submits its next entry: now a follower may have everything. */
     step_handover(node);
+    node_change_step(
+        &node->change); /* the outcome of a handover is told before its effect */
 
     note_level(node);
     offer_level(node);
@@ -277,7 +282,7 @@ static void on_forgot(void *arg, raft_id peer)
              "Leadership goes to another node, that it is sent everything again",
              (uint64_t)peer);
     node->handover.avoid = peer;
-    handover_start(&node->handover, FORGOT_HANDOVER_MS, on_handed_over, node);
+    handover_start(&node->handover, 0, FORGOT_HANDOVER_MS, on_handed_over, node);
 }
 
 static void on_transport_log(void *arg, int level, const char *message)
@@ -298,6 +303,17 @@ static bool find_member(const struct raft_configuration *configuration,
     return false;
 }
 
+/* A node that was away, or is being copied to, knows old members only, of which perhaps none is left: whom it
+ * does not know may be the leader that tells it. It learns of no other while it follows one. */
+static bool may_be_behind(const struct raft *raft, uint64_t node_id)
+{
+    if (raft->state != RAFT_FOLLOWER) {
+        return raft->state == RAFT_CANDIDATE;
+    }
+    return raft->follower_state.current_leader.id == 0 ||
+           raft->follower_state.current_leader.id == node_id;
+}
+
 /* A leader that removes itself still has to say when that is committed. */
 static enum transport_membership
 on_membership(void *arg, uint64_t node_id, const char **ret_address)
@@ -308,7 +324,23 @@ on_membership(void *arg, uint64_t node_id, const char **ret_address)
         find_member(&raft->configuration_committed, node_id, ret_address)) {
         return TRANSPORT_MEMBER;
     }
-    return raft->configuration.n == 0 ? TRANSPORT_UNDECIDED : TRANSPORT_STRANGER;
+    return raft->configuration.n == 0 || may_be_behind(raft, node_id)
+               ? TRANSPORT_UNDECIDED
+               : TRANSPORT_STRANGER;
+}
+
+static void on_called_stranger(void *arg, uint64_t node_id)
+{
+    struct raft_node *node = arg;
+
+    if (removal_refused(&node->removal, node_id)) {
+        node_log(node, LOG_WARNING,
+                 "node %" PRIu64
+                 " is no member of the cluster any more: stop it; its data "
+                 "directory is of no use, and to come back it needs a new one and a new "
+                 "node id",
+                 node->config.node_id);
+    }
 }
 
 static void on_connection_ended(void *arg,
@@ -345,6 +377,7 @@ static void init_transport(struct raft_node *node)
                        .user_timeout_ms = timing->user_timeout_ms,
                        .membership = on_membership,
                        .connection_ended = on_connection_ended,
+                       .called_stranger = on_called_stranger,
                        .log = on_transport_log,
                        .arg = node,
                    });
@@ -450,6 +483,22 @@ static int init_raft(struct raft_node *node, char *ret_error)
     return 0;
 }
 
+static bool on_connected(void *arg, uint64_t node_id)
+{
+    const struct raft_node *node = arg;
+
+    return transport_connected(&node->transport, node_id);
+}
+
+static const char *on_client_address(void *arg, uint64_t node_id)
+{
+    const struct raft_node_config *config = &((const struct raft_node *)arg)->config;
+
+    return config->client_address != NULL
+               ? config->client_address(config->client_address_arg, node_id)
+               : NULL;
+}
+
 static void init_handles(struct raft_node *node)
 {
     int error = uv_prepare_init(node->loop, &node->before_io);
@@ -462,6 +511,12 @@ static void init_handles(struct raft_node *node)
     node->after_io.data = node;
     node->due.data = node;
     handover_init(&node->handover, node->loop, &node->raft, &node->transport);
+    node->removal = (struct removal){.raft = &node->raft, .transport = &node->transport};
+    node_change_init(&node->change, &node->raft, node->replica, &node->handover,
+                     &(struct membership_host){.arg = node,
+                                               .members_max = RAFT_NODE_MEMBERS_MAX,
+                                               .connected = on_connected,
+                                               .client_address = on_client_address});
     failover_init(&node->failover, node->loop, &node->guard, &node->transport,
                   &(struct failover_host){.arg = node, .note = on_failover_note});
     node->handles_open = 5;
@@ -520,14 +575,11 @@ void raft_node_free(struct raft_node *node)
 /* ---- starting ------------------------------------------------------------------------------- */
 
 /* Every member of a new cluster writes the same first entry: the membership. */
-static int bootstrap(struct raft_node *node, char *ret_error)
+static int write_membership(struct raft_node *node)
 {
     struct raft_configuration configuration;
     int rv = 0;
 
-    if (!datadir_is_new(node->dir)) {
-        return 0;
-    }
     raft_configuration_init(&configuration);
     for (size_t i = 0; i < node->config.members_count && rv == 0; i++) {
         const struct raft_node_member *member = &node->config.members[i];
@@ -538,6 +590,18 @@ static int bootstrap(struct raft_node *node, char *ret_error)
         rv = raft_bootstrap(&node->raft, &configuration);
     }
     raft_configuration_close(&configuration);
+    return rv;
+}
+
+/* Who joins has no entry yet, but a term, as if it had been there in the first one: from now on its
+ * directory counts. */
+static int bootstrap(struct raft_node *node, char *ret_error)
+{
+    if (!datadir_is_new(node->dir)) {
+        return 0;
+    }
+    int rv = node->config.joins ? node->guard.io.set_term(&node->guard.io, 1)
+                                : write_membership(node);
     if (rv != 0) {
         return refuse_log(node, rv, node->guard.io.errmsg, ret_error);
     }
@@ -555,6 +619,17 @@ static void compare_membership(const struct raft_node *node)
     const struct raft_configuration *log = &node->raft.configuration;
     unsigned same = 0;
 
+    if (log->n == 0) {
+        node_log(node, LOG_INFO,
+                 "waiting to be added to cluster %s: netlock cluster add %" PRIu64
+                 " %s CLIENT-ADDRESS",
+                 node->config.cluster_id, node->config.node_id,
+                 node_config_own_address(&node->config));
+        return;
+    }
+    if (node->config.joins) {
+        return;
+    }
     for (size_t i = 0; i < node->config.members_count; i++) {
         const char *address = NULL;
         if (on_membership((void *)(uintptr_t)node, node->config.members[i].node_id,
@@ -644,8 +719,18 @@ void raft_node_transfer(struct raft_node *node,
         return;
     }
     handover_end(&node->handover); /* on_forgot() */
-    handover_start(&node->handover, timeout_ms, on_done, arg);
+    handover_start(&node->handover, 0, timeout_ms, on_done, arg);
     step_handover(node);
+}
+
+bool raft_node_change(struct raft_node *node,
+                      const struct membership_change *change,
+                      node_change_cb on_done,
+                      void *arg)
+{
+    return node->running && !node->closing &&
+           replica_role(node->replica) == REPLICA_SERVING &&
+           node_change_start(&node->change, change, on_done, arg);
 }
 
 /* ---- closing -------------------------------------------------------------------------------- */
@@ -690,6 +775,7 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
     node->closing = true;
     node->on_closed = on_closed;
     node->on_closed_arg = arg;
+    node_change_end(&node->change);
     handover_end(&node->handover);
     failover_stop(&node->failover);
     uv_prepare_stop(&node->before_io);
@@ -700,6 +786,11 @@ void raft_node_close(struct raft_node *node, void (*on_closed)(void *arg), void 
 }
 
 /* ---- looking in ----------------------------------------------------------------------------- */
+
+uint64_t raft_node_membership(const struct raft_node *node)
+{
+    return node->raft.configuration_committed_index;
+}
 
 struct replica *raft_node_replica(struct raft_node *node)
 {
@@ -739,6 +830,7 @@ void raft_node_status(const struct raft_node *node, struct raft_node_status *ret
     ret->term = raft_current_term(raft);
     ret->leader_id = leader_id;
     ret->leader = raft_state(raft) == RAFT_LEADER;
+    ret->removed = leader_id == 0 && removal_is(&node->removal);
     ret->candidate = raft_state(raft) == RAFT_CANDIDATE;
     ret->commit_index = raft_commit_index(raft);
     ret->applied_index = raft_last_applied(raft);

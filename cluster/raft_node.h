@@ -21,6 +21,7 @@
 
 #include <uv.h>
 
+#include "node_change.h"
 #include "replica.h"
 #include "tls.h"
 
@@ -50,12 +51,17 @@ struct raft_node_config {
     const struct raft_node_member
         *members; /* the initial cluster; used when the directory is new */
     size_t members_count;
+    bool
+        joins; /* a new directory begins no cluster: the node waits until a leader adds it */
+    /* Where clients reach a member, as far as this node was told; NULL: it was not. */
+    const char *(*client_address)(void *arg, uint64_t node_id);
+    void *client_address_arg;
     struct raft_node_timing timing;
     uint32_t snapshot_threshold; /* entries between snapshots; 0: 8192 */
     uint32_t snapshot_trailing;  /* entries kept behind a snapshot; 0: 8192. Must outlast
                                     sending one */
     bool fast_failover; /* follow a leader whose process died at once: failover.h */
-    bool trace;                  /* log what libraft says about itself, as debug lines */
+    bool trace;         /* log what libraft says about itself, as debug lines */
     struct replica_config replica;
     void (*log)(void *arg,
                 int level,
@@ -106,11 +112,22 @@ void raft_node_transfer(struct raft_node *node,
                         void (*on_done)(void *arg),
                         void *arg);
 
+/* Change the members, or hand leadership to one of them. False: this node does not serve, or a change is
+ * under way. Else @on_done once: in a later turn, or from inside raft_node_close(). */
+bool raft_node_change(struct raft_node *node,
+                      const struct membership_change *change,
+                      node_change_cb on_done,
+                      void *arg);
+
+/* The place in the log of the membership that is in force: another number, another membership. */
+uint64_t raft_node_membership(const struct raft_node *node);
+
 struct replica *raft_node_replica(struct raft_node *node);
 
 struct raft_node_status {
     uint64_t node_id, term, leader_id; /* leader 0: unknown */
     bool leader, candidate;
+    bool removed; /* it is no member any more, as far as it can know */
     uint64_t commit_index, applied_index, last_index;
     uint32_t feature_level, feature_level_max; /* of the cluster; of this build */
     size_t members_count;

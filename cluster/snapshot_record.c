@@ -17,7 +17,8 @@ static uint8_t *put_root(uint8_t *at, const struct fsm_record *record)
     at = durable_put_number(at, 3, record->root.order);
     at = durable_put_number(at, 4, record->root.term);
     at = durable_put_fixed64(at, 5, record->root.digest);
-    return durable_put_settings(at, 6, &record->root.settings);
+    at = durable_put_settings(at, 6, &record->root.settings);
+    return durable_put_number(at, 7, record->root.node_id_max);
 }
 
 static uint8_t *put_client(uint8_t *at, const struct fsm_record *record)
@@ -87,6 +88,10 @@ put_record(uint8_t *at, const struct fsm_record *record, unsigned *ret_kind)
         at = durable_put_str(at, 1, record->expired.client);
         at = durable_put_str(at, 2, record->expired.lock);
         return durable_put_number(at, 3, record->expired.token);
+    case FSM_REC_MEMBER:
+        *ret_kind = NETLOCK__LOG__RECORD__KIND_MEMBER;
+        at = durable_put_number(at, 1, record->member.node_id);
+        return durable_put_str(at, 2, record->member.address);
     }
     abort(); /* a record left out would be a table lost */
 }
@@ -118,6 +123,7 @@ static void read_root(const Netlock__Log__Root *message, struct fsm_record *reco
     record->root.order = message->order;
     record->root.term = message->term;
     record->root.digest = message->digest;
+    record->root.node_id_max = message->node_id_max;
     record->root.settings = (struct fsm_settings){
         .reattach_grace_ms = settings->reattach_grace,
         .clients_max = settings->clients_max,
@@ -211,6 +217,11 @@ static bool read_record(const Netlock__Log__Record *message, struct fsm_record *
         record->expired.lock = durable_to_str(message->expired->lock);
         record->expired.token = message->expired->token;
         return fits(record->expired.client) && fits(record->expired.lock);
+    case NETLOCK__LOG__RECORD__KIND_MEMBER:
+        record->type = FSM_REC_MEMBER;
+        record->member.node_id = message->member->node_id;
+        record->member.address = durable_to_str(message->member->client_address);
+        return fits(record->member.address);
     case NETLOCK__LOG__RECORD__KIND__NOT_SET:
     default:
         return false;

@@ -49,7 +49,7 @@ enum {
 enum transport_membership {
     TRANSPORT_MEMBER,
     TRANSPORT_STRANGER,
-    TRANSPORT_UNDECIDED, /* this node does not know the membership yet */
+    TRANSPORT_UNDECIDED, /* this node does not know the membership, or perhaps an old one */
 };
 
 /* Copied, the texts too. */
@@ -73,6 +73,8 @@ struct transport_config {
                              uint64_t node_id,
                              enum peer_direction direction,
                              enum peer_end end);
+    /* @node_id, whom we dialled, says that this node is no member of the cluster. May be NULL. */
+    void (*called_stranger)(void *arg, uint64_t node_id);
     void (*log)(void *arg,
                 int level,
                 const char *message); /* 0 debug 1 info 2 warning 3 error */

@@ -450,6 +450,10 @@ static void take_reply(struct transport_link *link)
         transport_log_gated(transport, &transport->refused_us[known],
                             "node %" PRIu64 " at %s refused our connection: %s",
                             link->node_id, link->address, reply->reason);
+        if (reply->verdict == HANDSHAKE_STRANGER &&
+            transport->config.called_stranger != NULL) {
+            transport->config.called_stranger(transport->config.arg, link->node_id);
+        }
         link_fail(link, reply->reason);
         return;
     }
@@ -516,10 +520,16 @@ int transport_link_connect(struct raft_uv_transport *face,
                            raft_uv_connect_cb on_connect)
 {
     struct transport *transport = face->impl;
+    const char *member_address = NULL;
     struct peer_address parsed;
 
     if (transport->closing) {
         return RAFT_CANCELED;
+    }
+    /* libraft goes on trying to reach who was removed. */
+    if (transport->config.membership(transport->config.arg, id, &member_address) ==
+        TRANSPORT_STRANGER) {
+        return RAFT_NOCONNECTION;
     }
     if (peer_address_parse(address, &parsed) != 0) {
         transport_connect_failed(transport, id, address, "not a valid address");

@@ -72,7 +72,15 @@ enum wire_request_type {
     WIRE_REQ_CLUSTER_STATUS,
     WIRE_REQ_BACKUP,
     WIRE_REQ_CLIENT_KILL,
+    WIRE_REQ_CLUSTER_CHANGE,
     WIRE_REQ_NODE_CONTROL,
+};
+
+enum wire_change {
+    WIRE_CHANGE_ADD = 1,
+    WIRE_CHANGE_PROMOTE,
+    WIRE_CHANGE_REMOVE,
+    WIRE_CHANGE_TRANSFER,
 };
 
 /* Numbers of the protocol's LogLevel; 0: none. */
@@ -141,6 +149,12 @@ struct wire_request {
             uint64_t offset;
         } backup;
         struct {
+            enum wire_change change;
+            uint64_t node_id;                             /* not 0 */
+            struct wire_str peer_address, client_address; /* ADD: not empty */
+            bool force;
+        } cluster_change;
+        struct {
             bool has_draining, draining;
             enum wire_log_level log_level; /* 0: as it is */
         } node_control;
@@ -196,6 +210,7 @@ enum wire_response_type {
     WIRE_RESP_CLUSTER_STATUS,
     WIRE_RESP_BACKUP,
     WIRE_RESP_CLIENT_KILL,
+    WIRE_RESP_CLUSTER_CHANGE,
     WIRE_RESP_NODE_CONTROL,
 };
 
@@ -229,6 +244,12 @@ enum wire_lock_state {
     WIRE_HELD_BY_OTHER_CLIENT
 };
 enum wire_token_state { WIRE_TOKEN_CURRENT = 1, WIRE_TOKEN_SUPERSEDED, WIRE_TOKEN_FREE };
+enum wire_change_result {
+    WIRE_CHANGE_DONE = 1,
+    WIRE_CHANGE_REFUSED,
+    WIRE_CHANGE_UNKNOWN,
+    WIRE_CHANGE_MOVED,
+};
 enum wire_error {
     WIRE_ERROR_NOT_LEADER = 1,
     WIRE_ERROR_UNKNOWN,
@@ -269,6 +290,8 @@ struct wire_member {
     uint64_t node_id;
     struct wire_str client_address, peer_address;
     bool voter;
+    uint64_t match_index; /* 0: not known here */
+    bool connected;
 };
 
 struct wire_lock_summary {
@@ -400,6 +423,10 @@ struct wire_response {
         struct {
             bool found;
         } client_kill;
+        struct {
+            enum wire_change_result result;
+            struct wire_str text;
+        } cluster_change;
         struct {
             uint64_t node_id;
             bool draining;

@@ -59,6 +59,12 @@ static const struct name_texts after_texts = {
     .malformed = "after: not UTF-8 or has control characters",
 };
 
+static const struct name_texts address_texts = {
+    .empty = "address: empty",
+    .too_long = "address: longer than 255 bytes",
+    .malformed = "address: not UTF-8 without control characters",
+};
+
 /* A name that may be empty; where it may not, its texts have words for that. */
 static struct wire_str read_name(ProtobufCBinaryData bytes,
                                  const struct name_texts *texts,
@@ -302,6 +308,28 @@ static void read_client_kill(const ProtobufCMessage *base,
     ret->client = read_needed_name(m->client_id, &client_texts, refusal);
 }
 
+static void read_cluster_change(const ProtobufCMessage *base,
+                                struct wire_request *ret,
+                                struct wire_refusal *refusal)
+{
+    const Gonetlock__ClusterChangeRequest *m = (const void *)base;
+    ret->cluster_change.change = (enum wire_change)m->change;
+    ret->cluster_change.node_id = m->node_id;
+    ret->cluster_change.force = m->force;
+    if (m->change == GONETLOCK__CLUSTER_CHANGE__CHANGE_UNSPECIFIED) {
+        refuse(refusal, WIRE_INVALID, "change: missing");
+    }
+    if (m->node_id == 0) {
+        refuse(refusal, WIRE_INVALID, "node_id: missing");
+    }
+    if (m->change == GONETLOCK__CLUSTER_CHANGE__CHANGE_ADD) {
+        ret->cluster_change.peer_address =
+            read_needed_name(m->peer_address, &address_texts, refusal);
+        ret->cluster_change.client_address =
+            read_needed_name(m->client_address, &address_texts, refusal);
+    }
+}
+
 static void read_node_control(const ProtobufCMessage *base,
                               struct wire_request *ret,
                               struct wire_refusal *refusal)
@@ -362,6 +390,10 @@ static const struct kind kinds[] = {
          read_cluster_status),
     KIND("BackupRequest", backup_request, BACKUP, read_backup),
     KIND("ClientKillRequest", client_kill_request, CLIENT_KILL, read_client_kill),
+    KIND("ClusterChangeRequest",
+         cluster_change_request,
+         CLUSTER_CHANGE,
+         read_cluster_change),
     KIND("NodeControlRequest", node_control_request, NODE_CONTROL, read_node_control),
 };
 #undef KIND

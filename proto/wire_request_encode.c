@@ -174,6 +174,17 @@ static int put_client_kill(struct wire_buf *buf, const struct wire_request *requ
     return wire_put_message(buf, request->key, &m.base);
 }
 
+static int put_cluster_change(struct wire_buf *buf, const struct wire_request *request)
+{
+    Gonetlock__ClusterChangeRequest m = GONETLOCK__CLUSTER_CHANGE_REQUEST__INIT;
+    WIRE_SET_NONZERO(m, change, (Gonetlock__ClusterChange)request->cluster_change.change);
+    WIRE_SET_NONZERO(m, node_id, request->cluster_change.node_id);
+    WIRE_SET_STR(m, peer_address, request->cluster_change.peer_address);
+    WIRE_SET_STR(m, client_address, request->cluster_change.client_address);
+    WIRE_SET_NONZERO(m, force, request->cluster_change.force);
+    return wire_put_message(buf, request->key, &m.base);
+}
+
 static int put_node_control(struct wire_buf *buf, const struct wire_request *request)
 {
     Gonetlock__NodeControlRequest m = GONETLOCK__NODE_CONTROL_REQUEST__INIT;
@@ -222,6 +233,8 @@ int wire_encode_request(struct wire_buf *buf, const struct wire_request *request
         return put_backup(buf, request);
     case WIRE_REQ_CLIENT_KILL:
         return put_client_kill(buf, request);
+    case WIRE_REQ_CLUSTER_CHANGE:
+        return put_cluster_change(buf, request);
     case WIRE_REQ_NODE_CONTROL:
         return put_node_control(buf, request);
     }

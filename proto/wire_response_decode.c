@@ -134,6 +134,8 @@ read_members(struct reading *reading, Gonetlock__Member *const *parts, size_t co
             .client_address = read_name(reading, parts[i]->client_address),
             .peer_address = read_name(reading, parts[i]->peer_address),
             .voter = parts[i]->voter,
+            .match_index = parts[i]->match_index,
+            .connected = parts[i]->connected,
         };
     }
     return members;
@@ -501,6 +503,17 @@ static void read_client_kill(struct reading *reading,
     ret->client_kill.found = m->found;
 }
 
+static void read_cluster_change(struct reading *reading,
+                                const ProtobufCMessage *base,
+                                struct wire_response *ret)
+{
+    (void)reading;
+    const Gonetlock__ClusterChangeResponse *m = (const void *)base;
+    ret->cluster_change.result = (enum wire_change_result)known_or_zero(
+        &gonetlock__change_result__descriptor, (int)m->result);
+    ret->cluster_change.text = wire_str_of(m->text);
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 struct kind {
@@ -565,6 +578,11 @@ static const struct kind kinds[] = {
          true),
     KIND("BackupResponse", backup_response, BACKUP, read_backup, true),
     KIND("ClientKillResponse", client_kill_response, CLIENT_KILL, read_client_kill, true),
+    KIND("ClusterChangeResponse",
+         cluster_change_response,
+         CLUSTER_CHANGE,
+         read_cluster_change,
+         true),
     KIND("NodeControlResponse",
          node_control_response,
          NODE_CONTROL,

@@ -124,6 +124,8 @@ static int members_of(struct scratch *scratch,
         WIRE_SET_STR(m, client_address, members[i].client_address);
         WIRE_SET_STR(m, peer_address, members[i].peer_address);
         WIRE_SET_NONZERO(m, voter, members[i].voter);
+        WIRE_SET_NONZERO(m, match_index, members[i].match_index);
+        WIRE_SET_NONZERO(m, connected, members[i].connected);
         *(Gonetlock__Member *)parts[i] = m;
     }
     *ret = (Gonetlock__Member **)parts;
@@ -506,6 +508,14 @@ static int put_client_kill(struct wire_buf *buf, const struct wire_response *res
     return wire_put_message(buf, response->key, &m.base);
 }
 
+static int put_cluster_change(struct wire_buf *buf, const struct wire_response *response)
+{
+    Gonetlock__ClusterChangeResponse m = GONETLOCK__CLUSTER_CHANGE_RESPONSE__INIT;
+    WIRE_SET_NONZERO(m, result, (Gonetlock__ChangeResult)response->cluster_change.result);
+    WIRE_SET_STR(m, text, response->cluster_change.text);
+    return wire_put_message(buf, response->key, &m.base);
+}
+
 /* ---- dispatch --------------------------------------------------------------------- */
 
 static int put_response(struct wire_buf *buf,
@@ -557,6 +567,8 @@ static int put_response(struct wire_buf *buf,
         return put_backup(buf, response);
     case WIRE_RESP_CLIENT_KILL:
         return put_client_kill(buf, response);
+    case WIRE_RESP_CLUSTER_CHANGE:
+        return put_cluster_change(buf, response);
     case WIRE_RESP_NODE_CONTROL:
         return put_node_control(buf, response);
     }

@@ -121,6 +121,8 @@ uint64_t digest_command(uint64_t digest, const struct fsm_command *command)
         return fold_list(digest, command);
     case FSM_CMD_FORCE_RELEASE:
         return fold(digest, command->force_release.token);
+    case FSM_CMD_MEMBER:
+        return fold_str(fold(digest, command->member.node_id), command->member.address);
     case FSM_CMD_TICK:
     case FSM_CMD_STATUS:
     case FSM_CMD_CHECKPOINT:
@@ -216,6 +218,10 @@ uint64_t digest_record(uint64_t digest, const struct fsm_record *record)
         digest = fold(digest, record->root.order);
         digest = fold(digest, record->root.term);
         digest = fold(digest, record->root.digest);
+        /* Builds that know of none have the same hash as long as there is none. */
+        if (record->root.node_id_max != 0) {
+            digest = fold(digest, record->root.node_id_max);
+        }
         return fold_settings(digest, &record->root.settings);
     case FSM_REC_CLIENT:
         digest = fold_str(digest, record->client.id);
@@ -234,6 +240,8 @@ uint64_t digest_record(uint64_t digest, const struct fsm_record *record)
         digest = fold_str(digest, record->expired.client);
         digest = fold_str(digest, record->expired.lock);
         return fold(digest, record->expired.token);
+    case FSM_REC_MEMBER:
+        return fold_str(fold(digest, record->member.node_id), record->member.address);
     }
     return digest;
 }

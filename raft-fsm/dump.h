@@ -18,6 +18,7 @@ struct dump_sink {
 };
 
 void dump_root(const struct fsm *fsm, struct dump_sink *sink);
+void dump_members(const struct fsm *fsm, struct dump_sink *sink);
 void dump_client(const struct client *client, struct dump_sink *sink);
 void dump_expired(const struct client *client, struct dump_sink *sink);
 void dump_lock(const struct lock *lock, struct dump_sink *sink); /* with its claims */

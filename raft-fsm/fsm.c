@@ -12,6 +12,7 @@
 #include "events.h"
 #include "lock.h"
 #include "look.h"
+#include "member.h"
 #include "memory.h"
 
 struct fsm *fsm_new(uint64_t hash_seed)
@@ -48,6 +49,7 @@ void fsm_free(struct fsm *fsm)
     locks_free(fsm);
     clients_free(fsm);
     deadline_heap_release(&fsm->deadlines);
+    free(fsm->members);
     free(fsm->shown);
     free(fsm->looks);
     free(fsm);
@@ -159,6 +161,9 @@ static void dispatch(struct fsm *fsm)
     case FSM_CMD_CHECKPOINT:
         command_checkpoint(fsm);
         return;
+    case FSM_CMD_MEMBER:
+        command_member(fsm);
+        return;
     }
     abort(); /* a command that other replicas may understand: to skip it would be to
                 diverge */
@@ -170,6 +175,9 @@ static void check_lengths(const struct fsm_command *command)
     assert(command->lock.len <= FSM_NAME_BYTES_MAX);
     if (command->type == FSM_CMD_LOCK) {
         assert(command->lock_.owner_info.len <= FSM_NAME_BYTES_MAX);
+    }
+    if (command->type == FSM_CMD_MEMBER) {
+        assert(command->member.address.len <= FSM_NAME_BYTES_MAX);
     }
     if (command->type == FSM_CMD_ATTACH) {
         assert(command->attach.secret_digest.len <= FSM_SECRET_DIGEST_BYTES_MAX);

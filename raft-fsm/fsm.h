@@ -41,6 +41,7 @@ enum {
     FSM_EXPIRED_MEMORY_MAX =
         16, /* holds that timed out and that a client record remembers */
     FSM_POSITION_COUNTED_MAX = 100, /* see fsm_claim.position */
+    FSM_MEMBERS_MAX = 64,           /* of the cluster, see FSM_CMD_MEMBER */
 };
 
 #define FSM_UNLIMITED UINT64_MAX /* a duration or a deadline that never ends */
@@ -85,6 +86,7 @@ enum fsm_command_type {
     FSM_CMD_LIST_CLIENTS,
     FSM_CMD_FORCE_RELEASE,
     FSM_CMD_CHECKPOINT, /* every replica answers with its fsm_hash() at this index */
+    FSM_CMD_MEMBER,     /* about a node of the cluster */
 };
 
 struct fsm_command {
@@ -169,6 +171,14 @@ struct fsm_command {
         struct {
             uint64_t token; /* 0: every hold of the lock */
         } force_release;
+
+        /* Where clients reach a node; an empty address: that is not to be told any more. The id
+         * counts as used for ever, see fsm_node_id_max(). Who is a member is not decided here.
+         * An address beyond FSM_MEMBERS_MAX is not kept. */
+        struct {
+            uint64_t node_id;
+            struct fsm_str address;
+        } member;
     };
 };
 
@@ -250,6 +260,7 @@ enum fsm_event_type {
     FSM_EV_FORCED,       /* the answer to a force release: holders_count = holds broken */
     FSM_EV_CHECKPOINT,   /* hash */
     FSM_EV_CLIENT_ENDED, /* the record is gone; nobody is told */
+    FSM_EV_MEMBER,       /* the answer to FSM_CMD_MEMBER */
 };
 
 struct fsm_event {
@@ -317,6 +328,16 @@ struct fsm_counts {
 };
 struct fsm_counts fsm_counts(const struct fsm *fsm);
 
+/* The highest id that any FSM_CMD_MEMBER has named. A node that comes without the log of an id could vote
+ * twice under it: new nodes have higher ones. */
+uint64_t fsm_node_id_max(const struct fsm *fsm);
+
+/* Where clients reach the node; empty: not known here. Borrowed until the next command. */
+struct fsm_str fsm_member_address(const struct fsm *fsm, uint64_t node_id);
+
+/* The node ids that have an address here, ascending; returns how many. */
+size_t fsm_members(const struct fsm *fsm, uint64_t ret_node_ids[static FSM_MEMBERS_MAX]);
+
 /* What the leader compares before it proposes. attach_seq and epoch are 0 and the result
  * false if there is no record of this client. */
 bool fsm_client_find(const struct fsm *fsm,
@@ -381,6 +402,7 @@ enum fsm_record_type {
     FSM_REC_HOLD,     /*     its holds in order of grant and */
     FSM_REC_WAIT,     /*     its queue from the head */
     FSM_REC_EXPIRED,  /* last: what clients are still to be told about ended holds */
+    FSM_REC_MEMBER,   /* right behind the root, by ascending node id */
 };
 
 enum fsm_presence {
@@ -394,7 +416,7 @@ struct fsm_record {
     enum fsm_record_type type;
     union {
         struct {
-            uint64_t now_ms, token, order, term, digest;
+            uint64_t now_ms, token, order, term, digest, node_id_max;
             struct fsm_settings settings;
         } root;
         struct {
@@ -425,6 +447,10 @@ struct fsm_record {
             struct fsm_str client, lock;
             uint64_t token;
         } expired;
+        struct {
+            uint64_t node_id;
+            struct fsm_str address;
+        } member;
     };
 };
 

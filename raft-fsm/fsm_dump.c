@@ -19,10 +19,24 @@ void dump_root(const struct fsm *fsm, struct dump_sink *sink)
                  .order = fsm->order,
                  .term = fsm->term,
                  .digest = fsm->digest,
+                 .node_id_max = fsm->node_id_max,
                  .settings = fsm->settings},
     };
 
     dump_give(sink, &record);
+}
+
+void dump_members(const struct fsm *fsm, struct dump_sink *sink)
+{
+    for (uint32_t i = 0; i < fsm->members_count; i++) {
+        const struct cluster_member *member = &fsm->members[i];
+        struct fsm_record record = {
+            .type = FSM_REC_MEMBER,
+            .member = {.node_id = member->node_id,
+                       .address = {member->address, member->address_len}},
+        };
+        dump_give(sink, &record);
+    }
 }
 
 void dump_client(const struct client *client, struct dump_sink *sink)
@@ -133,6 +147,7 @@ void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
     const struct lock *lock;
 
     dump_root(fsm, &sink);
+    dump_members(fsm, &sink);
     for (client = client_first(fsm); client != NULL; client = client_next(client)) {
         dump_client(client, &sink);
     }

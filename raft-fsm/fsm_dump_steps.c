@@ -21,6 +21,7 @@ struct fsm_dump {
     enum phase phase;
     struct roster_entry *at; /* the next client or lock */
     struct fsm_record root;
+    struct fsm members; /* of it, a copy of the members, which are few */
     struct frozen *expired; /* the oldest client first */
     struct frozen *expired_last;
 };
@@ -55,6 +56,9 @@ static unsigned record_strings(struct fsm_record *record,
     case FSM_REC_EXPIRED:
         ret[count++] = &record->expired.client;
         ret[count++] = &record->expired.lock;
+        break;
+    case FSM_REC_MEMBER:
+        ret[count++] = &record->member.address;
         break;
     }
     return count;
@@ -235,6 +239,7 @@ static void step(struct fsm_dump *dump, struct dump_sink *sink)
     switch (dump->phase) {
     case PHASE_ROOT:
         dump_give(sink, &dump->root);
+        dump_members(&dump->members, sink);
         dump->phase = PHASE_CLIENTS;
         return;
     case PHASE_CLIENTS:
@@ -271,6 +276,17 @@ static void keep_root(void *arg, const struct fsm_record *record)
     *(struct fsm_record *)arg = *record;
 }
 
+static void copy_members(const struct fsm *fsm, struct fsm *to)
+{
+    size_t bytes = fsm->members_count * sizeof(fsm->members[0]);
+
+    to->members_count = fsm->members_count;
+    if (bytes != 0) {
+        to->members = memory_new(bytes);
+        memcpy(to->members, fsm->members, bytes);
+    }
+}
+
 struct fsm_dump *fsm_dump_begin(struct fsm *fsm)
 {
     struct fsm_dump *dump = memory_new(sizeof(*dump));
@@ -280,6 +296,7 @@ struct fsm_dump *fsm_dump_begin(struct fsm *fsm)
     dump->fsm = fsm;
     dump->at = fsm->clients.first;
     dump_root(fsm, &sink);
+    copy_members(fsm, &dump->members);
     fsm->copied = !fsm->copied;
     fsm->dump = dump;
     return dump;
@@ -305,5 +322,6 @@ void fsm_dump_end(struct fsm_dump *dump)
     while (fsm_dump_step(dump, SIZE_MAX, NULL, NULL)) {
     }
     dump->fsm->dump = NULL;
+    free(dump->members.members);
     free(dump);
 }

@@ -7,6 +7,7 @@
 #include "client.h"
 #include "distinct.h"
 #include "lock.h"
+#include "member.h"
 
 static bool name_fits(struct fsm_str name)
 {
@@ -29,7 +30,7 @@ static bool order_was_given(const struct fsm *fsm, uint64_t order)
     return order >= 1 && order <= fsm->order;
 }
 
-/* ---- root and clients ------------------------------------------------------------- */
+/* ---- root, members and clients ------------------------------------------------------------- */
 
 static int load_root(struct fsm *fsm, const struct fsm_record *record)
 {
@@ -41,8 +42,24 @@ static int load_root(struct fsm *fsm, const struct fsm_record *record)
     fsm->order = record->root.order;
     fsm->term = record->root.term;
     fsm->digest = record->root.digest;
+    fsm->node_id_max = record->root.node_id_max;
     fsm->settings = record->root.settings;
-    fsm->stage = STAGE_LOAD_CLIENTS;
+    fsm->stage = STAGE_LOAD_MEMBERS;
+    return 0;
+}
+
+static int load_member(struct fsm *fsm, const struct fsm_record *record)
+{
+    uint64_t node_id = record->member.node_id;
+
+    if (fsm->stage != STAGE_LOAD_MEMBERS || node_id == 0 || node_id > fsm->node_id_max ||
+        record->member.address.len == 0 || !name_fits(record->member.address) ||
+        fsm->members_count == FSM_MEMBERS_MAX ||
+        (fsm->members_count > 0 &&
+         fsm->members[fsm->members_count - 1].node_id >= node_id)) {
+        return -EINVAL;
+    }
+    member_set(fsm, node_id, record->member.address);
     return 0;
 }
 
@@ -62,7 +79,8 @@ static int load_client(struct fsm *fsm, const struct fsm_record *record)
 {
     struct client *client;
 
-    if (fsm->stage != STAGE_LOAD_CLIENTS || !name_fits(record->client.id) ||
+    if ((fsm->stage != STAGE_LOAD_MEMBERS && fsm->stage != STAGE_LOAD_CLIENTS) ||
+        !name_fits(record->client.id) ||
         record->client.secret_digest.len > FSM_SECRET_DIGEST_BYTES_MAX ||
         !presence_is_valid(fsm, record) ||
         !order_was_given(fsm, record->client.attach_seq) ||
@@ -70,6 +88,7 @@ static int load_client(struct fsm *fsm, const struct fsm_record *record)
         return -EINVAL;
     }
     client = client_add(fsm, record->client.id, record->client.secret_digest);
+    fsm->stage = STAGE_LOAD_CLIENTS;
     client->epoch = record->client.epoch;
     client->presence = (uint8_t)record->client.presence;
     client->grace.order = record->client.attach_seq;
@@ -100,7 +119,8 @@ static bool last_lock_is_whole(const struct fsm *fsm)
 
 static int load_lock(struct fsm *fsm, const struct fsm_record *record)
 {
-    if (fsm->stage != STAGE_LOAD_CLIENTS && fsm->stage != STAGE_LOAD_LOCKS) {
+    if (fsm->stage != STAGE_LOAD_MEMBERS && fsm->stage != STAGE_LOAD_CLIENTS &&
+        fsm->stage != STAGE_LOAD_LOCKS) {
         return -EINVAL;
     }
     if (!name_fits(record->lock.name) || record->lock.limit < 1 ||
@@ -282,6 +302,8 @@ int fsm_load(struct fsm *fsm, const struct fsm_record *record)
         return load_wait(fsm, record);
     case FSM_REC_EXPIRED:
         return load_expired(fsm, record);
+    case FSM_REC_MEMBER:
+        return load_member(fsm, record);
     }
     return -EINVAL;
 }

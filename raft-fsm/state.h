@@ -112,8 +112,16 @@ struct client {
     char id[];
 };
 
+/* Where clients reach a node of the cluster. */
+struct cluster_member {
+    uint64_t node_id;
+    uint8_t address_len; /* not 0 */
+    char address[FSM_NAME_BYTES_MAX];
+};
+
 enum stage {
     STAGE_EMPTY = 0,
+    STAGE_LOAD_MEMBERS,
     STAGE_LOAD_CLIENTS,
     STAGE_LOAD_LOCKS,
     STAGE_LOAD_EXPIRED,
@@ -131,8 +139,12 @@ struct fsm {
     uint64_t order; /* the last one given: attach_seq, and the age of claims */
     uint64_t term;
     uint64_t digest;
+    uint64_t node_id_max;
     struct fsm_settings settings;
 
+    struct cluster_member *
+        members; /* by ascending id; room for FSM_MEMBERS_MAX, NULL while there is none */
+    uint32_t members_count;
     struct roster clients;
     struct roster locks;
     struct deadline_heap deadlines;

@@ -87,6 +87,7 @@ bool access_allows(const struct access *access,
         return acl_allows(acl, principal, ACL_FORCE, lock);
     case WIRE_REQ_BACKUP: /* everything */
     case WIRE_REQ_CLIENT_KILL:
+    case WIRE_REQ_CLUSTER_CHANGE:
     case WIRE_REQ_NODE_CONTROL:
         return acl_allows_prefix(acl, principal, ACL_ADMIN, (struct fsm_str){0});
     case WIRE_REQ_ATTACH:

@@ -302,6 +302,7 @@ static void put_body(const struct fsm_event *event,
     case FSM_EV_LIST_END:
     case FSM_EV_CHECKPOINT:
     case FSM_EV_CLIENT_ENDED:
+    case FSM_EV_MEMBER:
         break;
     }
     abort(); /* an event that is no answer by itself */

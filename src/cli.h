@@ -190,7 +190,9 @@ extern const char cmd_run_help[], cmd_acquire_help[], cmd_refresh_help[],
     cmd_release_help[], cmd_status_help[], cmd_list_help[], cmd_check_help[],
     cmd_break_help[], cmd_backup_help[], cmd_cluster_help[], cmd_tls_help[],
     cmd_bench_help[], cmd_access_token_help[], cmd_client_list_help[],
-    cmd_client_kill_help[], cmd_top_help[], cmd_drain_help[], cmd_log_level_help[];
+    cmd_client_kill_help[], cmd_cluster_add_help[], cmd_cluster_promote_help[],
+    cmd_cluster_remove_help[], cmd_cluster_transfer_help[], cmd_top_help[], cmd_drain_help[],
+    cmd_log_level_help[];
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_acquire(struct cli *cli, int argc, char **argv);
 int cmd_refresh(struct cli *cli, int argc, char **argv);
@@ -205,6 +207,10 @@ int cmd_bench(struct cli *cli, int argc, char **argv);
 int cmd_client_list(struct cli *cli, int argc, char **argv);
 int cmd_client_kill(struct cli *cli, int argc, char **argv);
 int cmd_cluster_status(struct cli *cli, int argc, char **argv);
+int cmd_cluster_add(struct cli *cli, int argc, char **argv);
+int cmd_cluster_promote(struct cli *cli, int argc, char **argv);
+int cmd_cluster_remove(struct cli *cli, int argc, char **argv);
+int cmd_cluster_transfer(struct cli *cli, int argc, char **argv);
 int cmd_drain(struct cli *cli, int argc, char **argv);
 int cmd_log_level(struct cli *cli, int argc, char **argv);
 int cmd_access_token(struct cli *cli, int argc, char **argv);

@@ -115,6 +115,18 @@ struct survey_node *survey_leader(struct survey *survey)
     return leader;
 }
 
+const struct netlock_member *survey_member(struct survey *survey, uint64_t node_id)
+{
+    const struct survey_node *leader = survey_leader(survey);
+
+    for (size_t i = 0; leader != NULL && i < leader->status.members_count; i++) {
+        if (leader->status.members[i].node_id == node_id) {
+            return &leader->status.members[i];
+        }
+    }
+    return NULL;
+}
+
 void survey_release(struct survey *survey)
 {
     for (size_t i = 0; i < survey->count; i++) {
@@ -158,8 +170,19 @@ uint64_t survey_lag(const struct survey *survey, const struct survey_node *node)
                : 0;
 }
 
+/* As the leader says. */
+static const char *vote_word(struct survey *survey, const struct survey_node *node)
+{
+    const struct netlock_member *member = survey_member(survey, node->node_id);
+
+    if (member == NULL) {
+        return survey_leader(survey) == NULL ? "-" : "no member";
+    }
+    return member->voter ? "yes" : "no";
+}
+
 static void add_row(struct text_table *table,
-                    const struct survey *survey,
+                    struct survey *survey,
                     const struct survey_node *node,
                     bool verified)
 {
@@ -172,15 +195,15 @@ static void add_row(struct text_table *table,
         text_table_addf(table, "%" PRIu64, node->node_id);
     }
     text_table_add(table, node->address);
+    text_table_addf(table, "%s%s", node->rv != 0 ? "unreachable" : survey_role(status->role),
+                    node->rv == 0 && status->draining ? ", draining" : "");
+    text_table_add(table, vote_word(survey, node));
     if (node->rv != 0) {
-        text_table_add(table, "unreachable");
         for (int i = 0; i < 7; i++) {
             text_table_add(table, "-");
         }
         return;
     }
-    text_table_addf(table, "%s%s", survey_role(status->role),
-                    status->draining ? ", draining" : "");
     text_table_addf(table, "%" PRIu64, status->term);
     text_table_addf(table, "%" PRIu64, status->commit_index);
     text_table_addf(table, "%" PRIu64, status->applied_index);
@@ -217,7 +240,7 @@ static void print_cluster(const struct survey_node *leader, FILE *out)
 
 void survey_print(struct survey *survey, bool with_checkpoint, FILE *out)
 {
-    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "TERM",
+    static const char *const heading[] = {"NODE",   "ADDRESS",   "ROLE", "VOTE", "TERM",
                                           "COMMIT", "APPLIED",   "LAG",  "CONNECTIONS",
                                           "UPTIME", "CHECKPOINT"};
     struct text_table table = {.columns = sizeof heading / sizeof *heading};

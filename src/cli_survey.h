@@ -41,6 +41,9 @@ void survey_ask(const struct survey *survey, struct survey_node *node);
 /* The node that serves, or NULL. */
 struct survey_node *survey_leader(struct survey *survey);
 
+/* What the leader says of this member; NULL: it is none, or nobody leads. */
+const struct netlock_member *survey_member(struct survey *survey, uint64_t node_id);
+
 /* The node with the number or the address @text, or NULL. */
 struct survey_node *survey_find(struct survey *survey, const char *text);
 

@@ -81,6 +81,8 @@ int copy_members(struct netlock_member **ret,
         struct netlock_member *out = &(*ret)[i];
         out->node_id = members[i].node_id;
         out->voter = members[i].voter;
+        out->match_index = members[i].match_index;
+        out->connected = members[i].connected;
         rv = copy_str(&out->client_address, members[i].client_address);
         if (rv == 0)
             rv = copy_str(&out->peer_address, members[i].peer_address);

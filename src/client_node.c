@@ -1,6 +1,7 @@
 /* client_node.c - ask one node about itself: a connection of its own, and no client. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -270,4 +271,59 @@ void netlock_node_status_release(struct netlock_node_status *status)
     free(status->leader_address);
     free_members(status->members, status->members_count);
     *status = (struct netlock_node_status){0};
+}
+
+/* ---- changes ----------------------------------------------------------------------------- */
+
+struct change_answer {
+    enum netlock_change_result *result;
+    char *text;
+};
+
+static int take_change(void *arg, const struct wire_response *answer)
+{
+    const struct change_answer *out = arg;
+    struct wire_str text = answer->type == WIRE_RESP_ERROR ? answer->error.text
+                                                           : answer->cluster_change.text;
+    snprintf(out->text, NETLOCK_ERROR_BYTES, "%.*s", (int)text.len, text.data);
+    if (answer->type == WIRE_RESP_ERROR && answer->error.code == WIRE_ERROR_NOT_ALLOWED)
+        return -NETLOCK_EDENIED;
+    if (answer->type == WIRE_RESP_ERROR) {
+        *out->result = answer->error.code == WIRE_ERROR_NOT_LEADER
+                           ? NETLOCK_CHANGE_MOVED
+                           : NETLOCK_CHANGE_REFUSED;
+        return 0;
+    }
+    if (answer->type != WIRE_RESP_CLUSTER_CHANGE)
+        return -NETLOCK_EPROTOCOL;
+    *out->result = answer->cluster_change.result == 0
+                       ? NETLOCK_CHANGE_UNKNOWN
+                       : (enum netlock_change_result)answer->cluster_change.result;
+    return 0;
+}
+
+int netlock_change_cluster(const char *address,
+                           const struct netlock_credentials *credentials,
+                           uint32_t timeout_ms,
+                           const struct netlock_cluster_change *change,
+                           enum netlock_change_result *ret_result,
+                           char *ret_text)
+{
+    struct change_answer answer = {.result = ret_result, .text = ret_text};
+    struct wire_request question = {
+        .type = WIRE_REQ_CLUSTER_CHANGE,
+        .key = str(KEY_REQUEST),
+        .cluster_change = {.change = (enum wire_change)change->change,
+                           .node_id = change->node_id,
+                           .force = change->force},
+    };
+    if (change->change == NETLOCK_CHANGE_ADD &&
+        (change->peer_address == NULL || change->client_address == NULL))
+        return -EINVAL;
+    if (change->change == NETLOCK_CHANGE_ADD) {
+        question.cluster_change.peer_address = str(change->peer_address);
+        question.cluster_change.client_address = str(change->client_address);
+    }
+    ret_text[0] = '\0';
+    return ask_node(address, credentials, timeout_ms, &question, take_change, &answer);
 }

@@ -279,6 +279,12 @@ not_leader(struct netlock *nl, struct wire_str leader, uint32_t retry_after_ms)
     session_fail(nl, -NETLOCK_EUNREACHABLE);
 }
 
+static void learn_members(struct netlock *nl, const struct wire_response *answer)
+{
+    client_servers_learn(&nl->session.servers, answer->hello.members,
+                         answer->hello.members_count, may_block(nl));
+}
+
 static void hello_answered(struct netlock *nl, const struct wire_response *answer)
 {
     struct session *session = &nl->session;
@@ -287,8 +293,7 @@ static void hello_answered(struct netlock *nl, const struct wire_response *answe
         return;
     }
     session->greeted = true;
-    client_servers_learn(&session->servers, answer->hello.members,
-                         answer->hello.members_count, may_block(nl));
+    learn_members(nl, answer);
     session->session_grace_ms = answer->hello.session_grace_ms;
     session->reattach_grace_ms = answer->hello.reattach_grace_ms;
     session->phase_end_ms = nl->now_ms + CLIENT_ANSWER_MAX_MS;
@@ -422,6 +427,8 @@ static void take_message(struct netlock *nl, const struct wire_response *answer)
         not_leader(nl, answer->error.leader_address, answer->error.retry_after_ms);
     else if (hello && answer->type == WIRE_RESP_HELLO)
         hello_answered(nl, answer);
+    else if (answer->type == WIRE_RESP_HELLO) /* unasked: the members are others now */
+        learn_members(nl, answer);
     else if (attach && nl->session.state == SESSION_GREETING)
         attach_answered(nl, answer);
     else if (nl->session.state == SESSION_READY)

@@ -23,6 +23,8 @@ const char cmd_cluster_help[] =
     "NODE        its number; '-': not reached, and not named by a member\n"
     "ROLE        'leader' serves; 'elected' is about to; or follower, candidate;\n"
     "            'draining' leaves leading to the others, see 'netlock drain'\n"
+    "VOTE        whether it has a vote, as the leader says: 'no' on one that was added\n"
+    "            and not promoted\n"
     "COMMIT, APPLIED, LAG\n"
     "            places in the log; LAG is what a node has yet to apply of what any "
     "node\n"
@@ -133,7 +135,7 @@ static void print_table(struct survey *survey, const struct verification *verifi
 }
 
 static void
-add_object(struct json *json, const struct survey *survey, const struct survey_node *node)
+add_object(struct json *json, struct survey *survey, const struct survey_node *node)
 {
     const struct netlock_node_status *status = &node->status;
     char hash[17];
@@ -142,6 +144,12 @@ add_object(struct json *json, const struct survey *survey, const struct survey_n
     json_number(json, "node_id", node->node_id);
     json_string(json, "address", node->address);
     json_bool(json, "reachable", node->rv == 0);
+    if (survey_leader(survey) != NULL) {
+        const struct netlock_member *member = survey_member(survey, node->node_id);
+
+        json_bool(json, "member", member != NULL);
+        json_bool(json, "voter", member != NULL && member->voter);
+    }
     if (node->rv == 0) {
         snprintf(hash, sizeof hash, "%016" PRIx64, status->checkpoint_hash);
         json_string(json, "role", survey_role(status->role));

@@ -86,6 +86,7 @@ void config_help(FILE *out)
     fputs("usage: netlockd [--config FILE] [--KEY VALUE]...\n"
           "       netlockd restore FILE [--tokens-from N] [--config FILE] [--KEY "
           "VALUE]...\n"
+          "       netlockd recover DIR FILE\n"
           "       netlockd check-data DIR\n"
           "       netlockd dump-log DIR\n"
           "\n"
@@ -300,7 +301,11 @@ static int finish(struct config *config, const char *file, char *ret_error)
     struct peer_address parsed;
     int rv = 0;
 
-    if (config->members_count == 0) {
+    if (config->members_count == 0 && config->join &&
+        (config->node_id == 0 || config->cluster[0] == '\0')) {
+        rv = config_fail(&source,
+                         "join: say which cluster, and the node-id to be added under");
+    } else if (config->members_count == 0) {
         become_only_member(config);
     } else {
         rv = join_members(config, &source);

@@ -56,6 +56,7 @@ struct config {
         [CONFIG_ADDRESS_BYTES]; /* where clients reach this node; empty: `listen` */
     struct config_member members[RAFT_NODE_MEMBERS_MAX];
     size_t members_count;
+    bool join; /* begin no cluster: wait to be added to one */
     bool insecure_listen;
     char tls_ca[CONFIG_PATH_BYTES], tls_cert[CONFIG_PATH_BYTES],
         tls_key[CONFIG_PATH_BYTES];      /* all or none */

@@ -28,7 +28,7 @@ struct config_key {
     const char *help;
 };
 
-enum { CONFIG_KEYS_COUNT = 39 };
+enum { CONFIG_KEYS_COUNT = 40 };
 extern const struct config_key config_keys[CONFIG_KEYS_COUNT];
 
 /* Where a value comes from, for duplicates and messages. */

@@ -26,6 +26,8 @@ const struct config_key config_keys[] = {
      "HOST:PORT at which clients reach this node"},
     {"member", KIND_MEMBER, 0, 0, 0, 0, false, "this node",
      "\"ID PEERHOST:PORT CLIENTHOST:PORT\", once for each node"},
+    {"join", KIND_YES_NO, FIELD(join), 0, 0, false, "no",
+     "begin no cluster: wait for 'netlock cluster add'"},
     {"insecure-listen", KIND_YES_NO, FIELD(insecure_listen), 0, 0, false, "no",
      "listen beyond loopback without encryption"},
     {"tls-ca", KIND_TEXT, FIELD(tls_ca), 1, 0, false, "none",

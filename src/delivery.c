@@ -335,8 +335,7 @@ static void deliver_answer(struct server *server,
         DL_DELETE(session->pendings, pending);
         pending->session = NULL;
     }
-    metrics_add_duration(&server->metrics.commits,
-                         metrics_now_us() - pending->asked_us);
+    metrics_add_duration(&server->metrics.commits, metrics_now_us() - pending->asked_us);
     on_answer(server, session, pending, event, at);
     pending_free(&server->pendings, pending);
     if (event->type == FSM_EV_LIST_END) {
@@ -391,6 +390,7 @@ void delivery_on_event(struct server *server,
     switch (event->type) {
     case FSM_EV_SERVING:
     case FSM_EV_CLIENT_ENDED:
+    case FSM_EV_MEMBER:
         return;
     case FSM_EV_LIST_LOCK:
     case FSM_EV_LIST_CLIENT:

@@ -139,6 +139,7 @@ static const char *const request_names[METRICS_REQUESTS] = {
     [WIRE_REQ_CLUSTER_STATUS] = "cluster_status",
     [WIRE_REQ_BACKUP] = "backup",
     [WIRE_REQ_CLIENT_KILL] = "client_kill",
+    [WIRE_REQ_CLUSTER_CHANGE] = "cluster_change",
     [WIRE_REQ_NODE_CONTROL] = "node_control",
 };
 

@@ -25,6 +25,13 @@ static const struct cli_command commands[] = {
      cmd_client_kill},
     {"cluster status", "the nodes: leader, terms, progress, equality", cmd_cluster_help,
      cmd_cluster_status},
+    {"cluster add", "make a new node a member", cmd_cluster_add_help, cmd_cluster_add},
+    {"cluster promote", "give a member a vote", cmd_cluster_promote_help,
+     cmd_cluster_promote},
+    {"cluster remove", "make a node no member any more", cmd_cluster_remove_help,
+     cmd_cluster_remove},
+    {"cluster transfer", "hand leadership to a node", cmd_cluster_transfer_help,
+     cmd_cluster_transfer},
     {"drain", "let another node lead, without stopping this one", cmd_drain_help,
      cmd_drain},
     {"log-level", "how much a node logs", cmd_log_level_help, cmd_log_level},
@@ -120,7 +127,8 @@ static int dispatch(struct cli *cli, int argc, char **argv)
         cli_usage(cli, "client: which subcommand? 'client list', 'client kill'");
     }
     if (argc == 1 && strcmp(argv[0], "cluster") == 0) {
-        cli_usage(cli, "cluster: which subcommand? 'cluster status'");
+        cli_usage(cli, "cluster: which subcommand? 'cluster status', 'add', 'promote', "
+                       "'remove' or 'transfer'");
     }
     if (argc == 1 && strcmp(argv[0], "tls") == 0) {
         cli_usage(cli, "tls: which subcommand? 'tls init', 'tls node', 'tls client'");

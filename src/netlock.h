@@ -341,6 +341,8 @@ struct netlock_member {
     uint64_t node_id;
     char *client_address, *peer_address;
     bool voter;
+    uint64_t match_index; /* what it surely has of the log: as the leader knows, else 0 */
+    bool connected;       /* the node that was asked has a connection with it */
 };
 enum netlock_role {
     NETLOCK_FOLLOWER = 1,
@@ -380,6 +382,35 @@ NETLOCK_API int netlock_node_status(const char *address,
                                     struct netlock_node_status *ret);
 NETLOCK_API void netlock_node_status_release(struct netlock_node_status *status);
 
+enum netlock_change {
+    NETLOCK_CHANGE_ADD = 1, /* as a member without a vote that receives the log */
+    NETLOCK_CHANGE_PROMOTE, /* give it a vote */
+    NETLOCK_CHANGE_REMOVE,
+    NETLOCK_CHANGE_TRANSFER, /* of leadership to it */
+};
+struct netlock_cluster_change {
+    enum netlock_change change;
+    uint64_t node_id;
+    const char *peer_address,
+        *client_address; /* ADD: HOST:PORT for nodes and for clients */
+    bool
+        force; /* although the cluster would lose its quorum with the members connected now */
+};
+enum netlock_change_result {
+    NETLOCK_CHANGE_DONE = 1,
+    NETLOCK_CHANGE_REFUSED, /* no effect */
+    NETLOCK_CHANGE_UNKNOWN, /* leadership was lost: it may or may not take effect */
+    NETLOCK_CHANGE_MOVED,   /* another node leads now, and is to be asked the same */
+};
+/* Operators: ask the leader at @address to change who is a member, or who leads, and wait until it is over.
+ * Credentials as above. Returns 0 and @ret_result, with a line for people in @ret_text (NETLOCK_ERROR_BYTES; empty
+ * if done); -NETLOCK_EDENIED: no effect; another error: it may have had one. */
+NETLOCK_API int netlock_change_cluster(const char *address,
+                                       const struct netlock_credentials *credentials,
+                                       uint32_t timeout_ms,
+                                       const struct netlock_cluster_change *change,
+                                       enum netlock_change_result *ret_result,
+                                       char *ret_text);
 struct netlock_node_control {
     enum { NETLOCK_DRAIN_AS_IT_IS = 0, NETLOCK_DRAIN, NETLOCK_DRAIN_UNDO } drain;
     enum netlock_log_level log_level; /* 0: as it is */

@@ -88,7 +88,7 @@ static void warn(const struct daemon *daemon)
             "text=\"nothing here needs it once the ports are bound: name an account "
             "with the key user, or start as one\"");
     }
-    if (config->members_count % 2 == 0) {
+    if (config->members_count % 2 == 0 && !config->join) {
         log_event(&daemon->log, LOG_LEVEL_WARNING, "netlockd", "even-members",
                   "members=%zu text=\"one node less survives as many failures\"",
                   config->members_count);
@@ -392,6 +392,7 @@ struct verb {
 };
 static const struct verb verbs[] = {
     {"restore", offline_restore},
+    {"recover", offline_recover},
     {"check-data", offline_check_data},
     {"dump-log", offline_dump_log},
 };

@@ -4,14 +4,24 @@
 
 static const char server_version[] = "netlockd " NETLOCK_VERSION;
 
-/* The client address of a member; the own one is what we really listen on. */
-static struct wire_str client_address(const struct server *server, uint64_t node_id)
+/* The own address is what we really listen on. */
+const char *node_info_told_address(const struct server *server, uint64_t node_id)
 {
     if (node_id == server->config->node_id) {
-        return wire_str_of_text(server->client_address);
+        return server->client_address;
     }
     const struct config_member *member = config_member_find(server->config, node_id);
-    return wire_str_of_text(member != NULL ? member->client_address : NULL);
+    return member != NULL ? member->client_address : NULL;
+}
+
+/* The configuration is this node's; what joined later is in the log. */
+static struct wire_str client_address(const struct server *server, uint64_t node_id)
+{
+    const char *told = node_info_told_address(server, node_id);
+
+    return told != NULL ? wire_str_of_text(told)
+                        : wire_str_of_fsm(fsm_member_address(
+                              replica_table(server_replica(server)), node_id));
 }
 
 void node_info_get(const struct server *server, struct node_info *ret)
@@ -70,7 +80,7 @@ static enum wire_role role_of(const struct server *server,
 }
 
 void node_info_put_status(const struct server *server,
-                          const struct node_info *info,
+                          struct node_info *info,
                           struct wire_response *ret)
 {
     const struct replica *replica = server_replica(server);
@@ -78,6 +88,10 @@ void node_info_put_status(const struct server *server,
     struct replica_checkpoint checkpoint = replica_last_checkpoint(replica);
     struct fsm_counts counts = fsm_counts(table);
 
+    for (size_t i = 0; i < info->status.members_count; i++) {
+        info->members[i].match_index = info->status.members[i].match_index;
+        info->members[i].connected = info->status.members[i].connected;
+    }
     ret->type = WIRE_RESP_CLUSTER_STATUS;
     ret->cluster_status.node_id = server->config->node_id;
     ret->cluster_status.term = info->status.term;

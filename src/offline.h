@@ -15,6 +15,10 @@ int offline_restore(int argc, char **argv);
  * read. */
 int offline_check_data(int argc, char **argv);
 
+/* netlockd recover DIR FILE: the data directory of a node that does not run, as a backup: the way to a new
+ * cluster when this one has lost its quorum for good. */
+int offline_recover(int argc, char **argv);
+
 /* netlockd dump-log DIR: the snapshot and the log of a node that does not run, one JSON
  * object per line. */
 int offline_dump_log(int argc, char **argv);

@@ -1,5 +1,5 @@
 /* netlockd check-data - what a start would find in a data directory, and how to go on. */
-#include "offline.h"
+#include "offline_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include "datadir.h"
 #include "durable.h"
 #include "entry.h"
+#include "feature_level.h"
 #include "fsm.h"
 #include "node_file.h"
 #include "raft_files.h"
@@ -29,7 +30,8 @@ struct check {
     struct fsm
         *table; /* NULL: it could not be read, and the entries are only looked at */
     uint64_t commands_index;
-    uint64_t snapshot_index;
+    uint64_t snapshot_index, snapshot_term;
+    uint32_t level;
 
     uint64_t term;
     uint64_t first, last; /* entries of the log; 0: none */
@@ -45,7 +47,7 @@ __attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
 {
     va_list args;
 
-    fputs("netlockd check-data: ", stderr);
+    fputs("netlockd: ", stderr);
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
@@ -157,6 +159,7 @@ static void on_snapshot(void *arg, const struct raft_files_snapshot *snapshot)
 
     forget_table(check);
     check->snapshot_index = snapshot->index;
+    check->snapshot_term = snapshot->term;
     const char *error = snapshot_decode(snapshot->data, snapshot->len, HASH_SEED, &table,
                                         &check->commands_index);
     if (error != NULL && durable_is_newer(error)) {
@@ -169,6 +172,7 @@ static void on_snapshot(void *arg, const struct raft_files_snapshot *snapshot)
         return;
     }
     check->table = table;
+    check->level = snapshot_level(snapshot->data);
     printf("ok        %s\n", snapshot->name);
 }
 
@@ -261,6 +265,9 @@ static void on_entry(void *arg, const struct raft_segment_entry *entry)
         note_unread(check, entry->index, error);
         return;
     }
+    if (check->reader.header.level > check->level) {
+        check->level = check->reader.header.level;
+    }
     if (!follows(check, entry->index)) {
         forget_table(check);
     }
@@ -312,7 +319,22 @@ static int sum_up(const struct check *check)
     return OFFLINE_DAMAGED;
 }
 
-static int check_raft(const char *path)
+static struct offline_table table_of(const struct check *check, const char *cluster_id)
+{
+    bool in_log = check->last > check->snapshot_index;
+
+    return (struct offline_table){
+        .cluster_id = cluster_id,
+        .table = check->table,
+        .commands_index = check->commands_index,
+        .level = check->level != 0 ? check->level : FEATURE_LEVEL_FIRST,
+        .index = in_log ? check->last : check->snapshot_index,
+        .term = in_log ? check->last_term : check->snapshot_term,
+    };
+}
+
+static int
+check_raft(const char *path, const char *cluster_id, offline_table_cb on_table, void *arg)
 {
     static struct check check; /* its reader is large */
     struct raft_files_visitor visitor = {
@@ -331,17 +353,23 @@ static int check_raft(const char *path)
     }
     print_log(&check);
     print_table(&check);
+    int status = sum_up(&check);
+    if (check.table != NULL && check.damaged == 0 && on_table != NULL) {
+        struct offline_table table = table_of(&check, cluster_id);
+        status = on_table(arg, &table);
+    }
     forget_table(&check);
-    return sum_up(&check);
+    return status;
 }
 
 /* ---- the directory -------------------------------------------------------------------- */
 
-static int check_node_file(int dir_fd, const char *path, bool *ret_begun)
+static int check_node_file(int dir_fd, const char *path, struct node_file *ret)
 {
     struct node_file node;
     int error = node_file_read(dir_fd, &node);
 
+    *ret = node;
     if (error == -EUCLEAN) {
         puts("DAMAGED   " NODE_FILE ": it does not say whose the directory is\n"
              "          way out: restore it from a copy, or remove the directory and let "
@@ -363,7 +391,6 @@ static int check_node_file(int dir_fd, const char *path, bool *ret_begun)
              "          way out: remove what is in the directory and restore again");
         return OFFLINE_DAMAGED;
     }
-    *ret_begun = node.log_begun;
     return OFFLINE_OK;
 }
 
@@ -379,16 +406,17 @@ static int take_lock(int dir_fd)
     return fd;
 }
 
-static int check_directory(int dir_fd, const char *path)
+static int
+check_directory(int dir_fd, const char *path, offline_table_cb on_table, void *arg)
 {
     char raft_path[DATADIR_PATH_BYTES_MAX + sizeof("/raft")];
-    bool begun = false;
-    int status = check_node_file(dir_fd, path, &begun);
+    struct node_file node;
+    int status = check_node_file(dir_fd, path, &node);
 
     if (status == OFFLINE_REFUSED || status == OFFLINE_NEWER) {
         return status;
     }
-    if (status == OFFLINE_OK && !begun) {
+    if (status == OFFLINE_OK && !node.log_begun) {
         puts("whole: it has no log yet");
         return OFFLINE_OK;
     }
@@ -396,8 +424,25 @@ static int check_directory(int dir_fd, const char *path)
         (int)sizeof(raft_path)) {
         return refuse("%s: the name is too long", path);
     }
-    int raft_status = check_raft(raft_path);
+    int raft_status = check_raft(raft_path, node.cluster_id, on_table, arg);
     return raft_status != OFFLINE_OK ? raft_status : status;
+}
+
+int offline_read_table(const char *path, offline_table_cb on_table, void *arg)
+{
+    int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0) {
+        return refuse("%s: %s", path, strerror(errno));
+    }
+    int lock_fd = take_lock(dir_fd);
+    int status = lock_fd == -2
+                     ? refuse("%s is in use by a running node: stop it first", path)
+                     : check_directory(dir_fd, path, on_table, arg);
+    if (lock_fd >= 0) {
+        close(lock_fd);
+    }
+    close(dir_fd);
+    return status;
 }
 
 int offline_check_data(int argc, char **argv)
@@ -419,17 +464,5 @@ int offline_check_data(int argc, char **argv)
             asked ? stdout : stderr);
         return asked ? OFFLINE_OK : OFFLINE_REFUSED;
     }
-    int dir_fd = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0) {
-        return refuse("%s: %s", argv[1], strerror(errno));
-    }
-    int lock_fd = take_lock(dir_fd);
-    int status = lock_fd == -2
-                     ? refuse("%s is in use by a running node: stop it first", argv[1])
-                     : check_directory(dir_fd, argv[1]);
-    if (lock_fd >= 0) {
-        close(lock_fd);
-    }
-    close(dir_fd);
-    return status;
+    return offline_read_table(argv[1], NULL, NULL);
 }

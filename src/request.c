@@ -30,6 +30,7 @@ bool request_adds_nothing(enum wire_request_type type)
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:
+    case WIRE_REQ_CLUSTER_CHANGE:
     case WIRE_REQ_NODE_CONTROL:
         return true;
     case WIRE_REQ_ATTACH:
@@ -200,6 +201,7 @@ int request_to_command(const struct wire_request *request,
     case WIRE_REQ_CLUSTER_STATUS:
     case WIRE_REQ_BACKUP:
     case WIRE_REQ_CLIENT_KILL:
+    case WIRE_REQ_CLUSTER_CHANGE:
     case WIRE_REQ_NODE_CONTROL:
         break;
     }

@@ -42,6 +42,21 @@ static void send_unsent(struct server *server)
     }
 }
 
+/* Who said Hello: it may be looking for a leader, and is to know where to look next time. */
+static void tell_hello(struct server *server)
+{
+    struct session *session;
+    struct session *next;
+
+    server->membership = raft_node_membership(server->node);
+    DL_FOREACH_SAFE(server->sessions, session, next)
+    {
+        if (session->hello) {
+            session_tell_hello(session);
+        }
+    }
+}
+
 /* Both handles are started before those of the raft node, so that libuv runs them after
  * the node's: what the node had to tell in this turn goes out in this turn. */
 static void on_before_io(uv_prepare_t *prepare)
@@ -58,6 +73,9 @@ static void on_after_io(uv_check_t *check)
 
     gone_propose(server);
     retry_starved(server);
+    if (server->serving && raft_node_membership(server->node) != server->membership) {
+        tell_hello(server);
+    }
     send_unsent(server);
 }
 
@@ -84,20 +102,6 @@ static void drop_clients(struct server *server)
     assert(server->waitings.keys == NULL);
 }
 
-/* Who said Hello before, and stayed, looks for a leader. */
-static void tell_waiting(struct server *server)
-{
-    struct session *session;
-    struct session *next;
-
-    DL_FOREACH_SAFE(server->sessions, session, next)
-    {
-        if (session->hello) {
-            session_tell_hello(session);
-        }
-    }
-}
-
 static void on_role(void *arg, enum replica_role role, uint64_t term)
 {
     static const char *const names[] = {
@@ -115,7 +119,7 @@ static void on_role(void *arg, enum replica_role role, uint64_t term)
         drop_clients(server);
     }
     if (!served && server->serving) {
-        tell_waiting(server);
+        tell_hello(server);
     }
 }
 
@@ -208,6 +212,11 @@ static struct replica_config replica_config_of(const struct server *server)
     };
 }
 
+static const char *on_client_address(void *arg, uint64_t node_id)
+{
+    return node_info_told_address(arg, node_id);
+}
+
 static int open_node(struct server *server, char *ret_error)
 {
     const struct config *config = server->config;
@@ -232,6 +241,9 @@ static int open_node(struct server *server, char *ret_error)
         .peer_listen = config->peer_listen,
         .members = members,
         .members_count = config->members_count,
+        .joins = config->join,
+        .client_address = on_client_address,
+        .client_address_arg = server,
         .timing = config_timing(config).raft,
         .snapshot_threshold = (uint32_t)config->snapshot_threshold,
         .snapshot_trailing = (uint32_t)config->snapshot_trailing,

@@ -29,6 +29,14 @@ struct server_backup {
     uint64_t asked_ms;
 };
 
+/* The change of members or of the leader that is under way: see session_change.c. */
+struct server_change {
+    struct session *session; /* who asked; NULL: it is gone */
+    struct answer_to to;
+    enum wire_change verb;
+    uint64_t node_id;
+};
+
 /* Certificates as they are read: of the client port, and of both directions between nodes, which are here
  * only until there is a node. */
 struct secure_contexts {
@@ -55,6 +63,7 @@ struct server {
 
     struct raft_node *node;
     bool serving;
+    uint64_t membership; /* that connected clients were told */
     bool disk_low; /* see server_set_disk_low() */
     bool draining;      /* leadership goes to another node, again and again: node_control.c */
     bool handing_over;  /* for that reason, now */
@@ -79,6 +88,7 @@ struct server {
     struct gone gone;
     struct page page;
     struct server_backup backup;
+    struct server_change change;
     struct metrics metrics;
     struct wire_arena arena; /* of the request that is being looked at */
     struct answer_scratch scratch;
@@ -153,6 +163,9 @@ void delivery_on_event(struct server *server,
                        const struct fsm_event *event,
                        const struct replica_position *at);
 
+/* node_info.c: where clients reach a member as far as this node was told otherwise than by the log; NULL:
+ * it was not. */
+const char *node_info_told_address(const struct server *server, uint64_t node_id);
 /* node_control.c: what an operator sets on this node alone. @peer: who asks, for the audit log. */
 void node_control(struct server *server, const struct wire_request *request, const char *peer);
 void node_control_put(const struct server *server, struct wire_response *ret);
@@ -171,7 +184,7 @@ void node_info_put_hello(const struct server *server,
                          uint64_t session_grace_ms,
                          struct wire_response *ret);
 void node_info_put_status(const struct server *server,
-                          const struct node_info *info,
+                          struct node_info *info,
                           struct wire_response *ret);
 
 #endif

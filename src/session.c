@@ -166,6 +166,7 @@ static void leave(struct session *session, enum session_gone gone)
     }
     forget_requests(session);
     session_forget_backup(session);
+    session_forget_change(session);
     while (session->live.links != NULL) {
         liveness_drop(server->liveness, session->live.links, gone_at_ms);
     }

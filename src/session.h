@@ -115,6 +115,9 @@ void session_begin_backup(struct session *session,
 /* Give up the copy that the connection fetches, if it does. */
 void session_forget_backup(struct session *session);
 
+/* Nobody waits for the outcome of the change of members any more, if this session did. */
+void session_forget_change(struct session *session);
+
 /* The conn's callbacks, for server.c. */
 void session_conn_host(struct conn_host *ret);
 

@@ -320,6 +320,8 @@ static enum session_need handle_on_leader(struct session *session,
         return session_handle_backup(session, request);
     case WIRE_REQ_CLIENT_KILL:
         return session_handle_kill(session, request);
+    case WIRE_REQ_CLUSTER_CHANGE:
+        return session_handle_change(session, request);
     case WIRE_REQ_HELLO:
     case WIRE_REQ_PING:
     case WIRE_REQ_CLUSTER_STATUS:

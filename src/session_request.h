@@ -4,6 +4,7 @@
  *     session_clients.c   for whom: attaching, secrets, the default client
  *     session_reply.c     answers that need no log, refusals, proposing
  *     session_backup.c    the copy of the table that a connection fetches
+ *     session_change.c    changes of members and of the leader
  *
  * Whatever handles a request returns SESSION_NEEDS_NOTHING when it is dealt with
  * (answered, proposed, or the connection ended), or what it has to wait for: then nothing
@@ -13,7 +14,8 @@
 
 #include "session.h"
 
-/* The answer to Hello once more, unasked for: this node has begun to serve. */
+/* The answer to Hello once more, unasked for: this node has begun to serve, or the members are
+ * others now. */
 void session_tell_hello(struct session *session);
 
 enum session_need
@@ -70,6 +72,11 @@ void session_random(void *out, size_t len);
 /* ---- session_backup.c ---- */
 
 enum session_need session_handle_backup(struct session *session,
+                                        const struct wire_request *request);
+
+/* ---- session_change.c ---- */
+
+enum session_need session_handle_change(struct session *session,
                                         const struct wire_request *request);
 
 /* ---- session_clients.c ---- */

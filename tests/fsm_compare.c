@@ -119,6 +119,7 @@ static bool record_same(const struct fsm_record *a, const struct fsm_record *b)
     case FSM_REC_ROOT:
         return a->root.now_ms == b->root.now_ms && a->root.token == b->root.token &&
                a->root.order == b->root.order && a->root.term == b->root.term &&
+               a->root.node_id_max == b->root.node_id_max &&
                settings_same(&a->root.settings, &b->root.settings);
     case FSM_REC_CLIENT:
         return str_same(a->client.id, b->client.id) &&
@@ -137,6 +138,9 @@ static bool record_same(const struct fsm_record *a, const struct fsm_record *b)
         return str_same(a->expired.client, b->expired.client) &&
                str_same(a->expired.lock, b->expired.lock) &&
                a->expired.token == b->expired.token;
+    case FSM_REC_MEMBER:
+        return a->member.node_id == b->member.node_id &&
+               str_same(a->member.address, b->member.address);
     }
     return false;
 }

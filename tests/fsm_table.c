@@ -169,6 +169,9 @@ void event_print(char *text, size_t size, const struct fsm_event *event)
     case FSM_EV_CHECKPOINT:
         snprintf(text, size, "%scheckpoint", star);
         return;
+    case FSM_EV_MEMBER:
+        snprintf(text, size, "%smember", star);
+        return;
     case FSM_EV_CLIENT_ENDED:
         snprintf(text, size, "%s%.*s ended", star, who, client);
         return;

@@ -18,7 +18,7 @@ HOLDERS = """
   holders { client_id: "h2" }"""
 MEMBERS = """
   members { node_id: 1 client_address: "a:1" peer_address: "a:2" voter: true }
-  members { node_id: 2 client_address: "b:1" peer_address: "b:2" }"""
+  members { node_id: 2 client_address: "b:1" peer_address: "b:2" match_index: 9 connected: true }"""
 
 REQUESTS = {
     "ATTACH": ('ClientAttachRequest', 'client_id: "c" epoch: 5 supersede: true secret: "0123456789abcdef"'),
@@ -44,6 +44,8 @@ REQUESTS = {
     "CLUSTER_STATUS": ('ClusterStatusRequest', 'checkpoint: true'),
     "BACKUP": ('BackupRequest', 'backup: 18446744073709551615 offset: 262144'),
     "CLIENT_KILL": ('ClientKillRequest', 'client_id: "c"'),
+    "CLUSTER_CHANGE": ('ClusterChangeRequest', '''change: CHANGE_ADD node_id: 4 peer_address: "d:2" client_address: "d:1"
+        force: true'''),
     "NODE_CONTROL": ('NodeControlRequest', 'draining: false log_level: LOG_ERROR'),
 }
 
@@ -101,6 +103,7 @@ RESPONSES = {
         feature_level_max: 22 requests: 23 commits: 24 commits_time: 25'''),
     "BACKUP": ('BackupResponse', f'backup: 3 offset: 4 size: 5 data: "NLBK" last_token: 6 {POSITION}'),
     "CLIENT_KILL": ('ClientKillResponse', f'client_id: "c" found: true {POSITION}'),
+    "CLUSTER_CHANGE": ('ClusterChangeResponse', 'result: RESULT_REFUSED text: "no"'),
     "NODE_CONTROL": ('NodeControlResponse', 'node_id: 3 draining: true log_level: LOG_WARNING'),
 }
 

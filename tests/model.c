@@ -239,6 +239,27 @@ static void new_epoch(struct model *model)
     }
 }
 
+void model_member(struct model *model, uint64_t node_id, struct fsm_str address)
+{
+    if (node_id > model->node_id_max) {
+        model->node_id_max = node_id;
+    }
+    for (int i = 0; i < model->members_count; i++) {
+        if (model->members[i].node_id == node_id && address.len > 0) {
+            model->members[i].address = model_name(model, address);
+            return;
+        }
+        if (model->members[i].node_id == node_id) {
+            model->members[i] = model->members[--model->members_count];
+            return;
+        }
+    }
+    if (address.len > 0 && model->members_count < FSM_MEMBERS_MAX) {
+        model->members[model->members_count].node_id = node_id;
+        model->members[model->members_count++].address = model_name(model, address);
+    }
+}
+
 void model_apply(struct model *model, const struct fsm_command *command)
 {
     model->command = command;
@@ -288,6 +309,10 @@ void model_apply(struct model *model, const struct fsm_command *command)
         break;
     case FSM_CMD_CHECKPOINT:
         model_answer(model, (struct fsm_event){.type = FSM_EV_CHECKPOINT});
+        break;
+    case FSM_CMD_MEMBER:
+        model_member(model, command->member.node_id, command->member.address);
+        model_answer(model, (struct fsm_event){.type = FSM_EV_MEMBER});
         break;
     }
 }

@@ -46,7 +46,12 @@ struct model_claim {
 };
 
 struct model {
-    uint64_t now_ms, token, order, term;
+    uint64_t now_ms, token, order, term, node_id_max;
+    struct {
+        uint64_t node_id;
+        const char *address;
+    } members[FSM_MEMBERS_MAX]; /* in no order */
+    int members_count;
     int64_t first_rank, last_rank;
     struct fsm_settings settings;
     struct model_client *clients[MODEL_CLIENTS_MAX]; /* in order of creation */
@@ -73,6 +78,9 @@ void model_free(struct model *model);
 /* Afterwards events[0..events_count-1] is what the machine must have said. The hash of a checkpoint
  * is left 0. */
 void model_apply(struct model *model, const struct fsm_command *command);
+
+/* What FSM_CMD_MEMBER says. */
+void model_member(struct model *model, uint64_t node_id, struct fsm_str address);
 
 /* Like fsm_dump(); the digest of the root is left 0. */
 void model_dump(const struct model *model, fsm_record_cb cb, void *arg);

@@ -286,6 +286,28 @@ dump_claims(const struct model *model, const char *lock, fsm_record_cb cb, void 
     }
 }
 
+static void dump_members(const struct model *model, fsm_record_cb cb, void *arg)
+{
+    for (uint64_t last = 0, next;; last = next) {
+        int at = -1;
+        for (int i = 0; i < model->members_count; i++) {
+            if (model->members[i].node_id > last &&
+                (at < 0 || model->members[i].node_id < model->members[at].node_id)) {
+                at = i;
+            }
+        }
+        if (at < 0) {
+            return;
+        }
+        next = model->members[at].node_id;
+        cb(arg, &(struct fsm_record){
+                    .type = FSM_REC_MEMBER,
+                    .member = {.node_id = next,
+                               .address = model_str(model->members[at].address)},
+                });
+    }
+}
+
 void model_dump(const struct model *model, fsm_record_cb cb, void *arg)
 {
     cb(arg, &(struct fsm_record){
@@ -294,8 +316,10 @@ void model_dump(const struct model *model, fsm_record_cb cb, void *arg)
                          .token = model->token,
                          .order = model->order,
                          .term = model->term,
+                         .node_id_max = model->node_id_max,
                          .settings = model->settings},
             });
+    dump_members(model, cb, arg);
     for (int i = 0; i < model->clients_count; i++) {
         const struct model_client *client = model->clients[i];
         cb(arg,

@@ -112,6 +112,19 @@ class Cluster:
         with open(node.config, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
 
+    def new_node(self, number, name=None, tls=False, **options):
+        """One that waits to be added, as `netlock cluster add` wants it: (id, peer address, client address)."""
+        node = self._nodes[number] = Node(number, self.directory)
+        lines = [f"node-id = {number}", f"cluster = {name or self.name}", f"data-dir = {node.data}",
+                 f"listen = {node.client.address}", f"peer-listen = {node.peer.address}", "join = yes"]
+        lines += [f"{key} = {value}" for key, value in {**options, **self._node_tls(node, tls)}.items()]
+        with open(node.config, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        return str(number), node.peer.address, node.client.address
+
+    def servers_of(self, *numbers):
+        return ",".join(self._nodes[number].client.address for number in numbers)
+
     def __enter__(self):
         return self
 

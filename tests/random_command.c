@@ -84,7 +84,7 @@ void random_command(uint64_t *random, size_t name_bytes_max, struct random_comma
     struct fsm_str second = random_str(random, ret->strings[1], name_bytes_max);
 
     *command = (struct fsm_command){
-        .type = (enum fsm_command_type)(1 + random_below(random, FSM_CMD_CHECKPOINT)),
+        .type = (enum fsm_command_type)(1 + random_below(random, FSM_CMD_MEMBER)),
     };
     switch (command->type) {
     case FSM_CMD_EPOCH:
@@ -146,6 +146,10 @@ void random_command(uint64_t *random, size_t name_bytes_max, struct random_comma
         command->list.prefix = first;
         command->list.after = second;
         command->list.max = 1 + (uint32_t)random_below(random, FSM_LIST_MAX);
+        return;
+    case FSM_CMD_MEMBER:
+        command->member.node_id = 1 + random_below(random, UINT64_MAX);
+        command->member.address = first;
         return;
     case FSM_CMD_TICK:
     case FSM_CMD_CHECKPOINT:

@@ -57,6 +57,18 @@ struct sim_node *sim_node(unsigned number)
     return &world.nodes[number];
 }
 
+const struct sim_node_options *sim_nodes_options(void)
+{
+    static const struct sim_node_options options = {.nodes = WORLD_NODES};
+
+    return &options;
+}
+
+struct sim_node *sim_leader(void)
+{
+    return sim_serving();
+}
+
 struct sim_node *sim_serving(void)
 {
     return world.serving ? &world.nodes[world.leader] : NULL;

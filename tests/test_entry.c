@@ -124,6 +124,10 @@ static void assert_command_equal(const struct fsm_command *a, const struct fsm_c
         assert_str_equal(a->list.after, b->list.after);
         assert_int_equal(a->list.max, b->list.max);
         return;
+    case FSM_CMD_MEMBER:
+        assert_true(a->member.node_id == b->member.node_id);
+        assert_str_equal(a->member.address, b->member.address);
+        return;
     case FSM_CMD_TICK:
     case FSM_CMD_STATUS:
     case FSM_CMD_CHECKPOINT:

@@ -349,6 +349,9 @@ static void every_field_of_a_record_is_in_the_hash(void **state)
     RECORD_MATTERS(FSM_REC_EXPIRED, expired.client, str("a"));
     RECORD_MATTERS(FSM_REC_EXPIRED, expired.lock, str("a"));
     RECORD_MATTERS(FSM_REC_EXPIRED, expired.token, 1);
+    RECORD_MATTERS(FSM_REC_ROOT, root.node_id_max, 1);
+    RECORD_MATTERS(FSM_REC_MEMBER, member.node_id, 1);
+    RECORD_MATTERS(FSM_REC_MEMBER, member.address, str("a"));
 }
 
 int main(void)

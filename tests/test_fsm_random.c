@@ -207,8 +207,13 @@ static void draw_query(struct round *round)
         command->check_token.token = draw_token(round);
     } else if (kind < 19) {
         draw_list(round);
-    } else {
+    } else if (below(round, 2) == 0) {
         command->type = FSM_CMD_CHECKPOINT;
+    } else {
+        command->type = FSM_CMD_MEMBER;
+        command->member.node_id = 1 + below(round, 2 * FSM_MEMBERS_MAX);
+        command->member.address =
+            below(round, 3) == 0 ? (struct fsm_str){0} : command->client;
     }
 }
 

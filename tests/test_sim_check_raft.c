@@ -277,10 +277,22 @@ static void raft_logs_that_agree_after_a_difference(void **state)
 static void raft_another_membership(void **state)
 {
     (void)state;
-    world.rafts[2].configuration.n--;
-    for (int i = 0; i < 64 && sim_first_violation() == NULL; i++) {
-        world_turn();
+    for (unsigned i = 1; i <= 2; i++) {
+        world.rafts[i].configuration_committed = world.rafts[i].configuration;
+        world.rafts[i].configuration_committed_index = 1;
     }
+    world.rafts[2].configuration_committed.n--;
+    world_turn();
+    world_turn();
+    assert_violated("RAFT");
+}
+
+static void raft_a_change_that_stays_uncommitted(void **state)
+{
+    (void)state;
+    world.rafts[2].configuration_uncommitted_index = world.rafts[2].last_applied = 1;
+    world_turn();
+    world_turn();
     assert_violated("RAFT");
 }
 
@@ -311,6 +323,7 @@ int main(void)
         world_test(raft_a_candidate_without_a_vote_of_its_own),
         world_test(raft_logs_that_agree_after_a_difference),
         world_test(raft_another_membership),
+        world_test(raft_a_change_that_stays_uncommitted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,6 +51,9 @@ void sim_check_begin(const struct sim_check_options *options);
 void sim_check_healed(void);
 /* More faults come: the bounds on being late are off until the next sim_check_healed(). */
 void sim_check_hurt(void);
+struct sim_node;
+/* Of the cluster that the leader knows; while there is none, every node that founded it. */
+bool sim_check_is_member(const struct sim_node *node);
 /* The last entry that any node has applied. */
 uint64_t sim_check_applied(void);
 /* All nodes are up, quiet, and have had time: they must be equal, and have all up to @index; all that was

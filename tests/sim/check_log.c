@@ -291,7 +291,7 @@ void check_log_end(uint64_t index)
 
     for (unsigned i = 1; i <= sim_nodes_count() && check_run.running; i++) {
         const struct sim_node *node = sim_node(i);
-        if (node->refused) {
+        if (node->refused || !sim_check_is_member(node)) {
             continue;
         }
         if (!sim_node_runs(node) || node->raft == NULL) {

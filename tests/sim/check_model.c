@@ -132,6 +132,7 @@ static void load_record(void *arg, const struct fsm_record *record)
         model->token = record->root.token;
         model->order = record->root.order;
         model->term = record->root.term;
+        model->node_id_max = record->root.node_id_max;
         model->settings = record->root.settings;
         return;
     case FSM_REC_CLIENT:
@@ -155,6 +156,9 @@ static void load_record(void *arg, const struct fsm_record *record)
         client->expired[client->expired_count].lock =
             model_name(model, record->expired.lock);
         client->expired[client->expired_count++].token = record->expired.token;
+        return;
+    case FSM_REC_MEMBER:
+        model_member(model, record->member.node_id, record->member.address);
         return;
     }
 }

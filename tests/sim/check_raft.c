@@ -8,10 +8,11 @@
 
 #include <string.h>
 
+#include "random.h"
+
 enum {
-    PROPOSALS = 4096,         /* remembered */
-    CONFIGURATION_EVERY = 64, /* turns */
-    MATCHING_EVERY = 1024,
+    PROPOSALS = 4096,      /* remembered */
+    MATCHING_EVERY = 1024, /* turns */
     MATCHING_ENTRIES = 64,
 };
 
@@ -23,6 +24,8 @@ struct raft_at {
     /* Of the disk. */
     raft_term disk_term;
     raft_id disk_vote;
+    /* The voters that it knows, and those that it knows to be committed: a bit for each number. Outlives it. */
+    unsigned voters, voters_committed;
 };
 
 struct proposal {
@@ -31,8 +34,9 @@ struct proposal {
 
 static struct {
     struct raft_at nodes[SIM_NODES_MAX + 1];
-    struct check_map leaders;   /* by term */
-    struct check_map committed; /* by term, of who applied it first: the last entry */
+    struct check_map leaders;     /* by term */
+    struct check_map committed;   /* by term, of who applied it first: the last entry */
+    struct check_map memberships; /* by the index of the change: its hash */
     struct proposal proposals[PROPOSALS];
     uint64_t turns;
 } seen;
@@ -46,6 +50,7 @@ void check_raft_free(void)
 {
     check_map_free(&seen.leaders);
     check_map_free(&seen.committed);
+    check_map_free(&seen.memberships);
     memset(&seen, 0, sizeof(seen));
 }
 
@@ -53,7 +58,10 @@ void check_raft_life(struct sim_node *node)
 {
     struct raft_at *at = &seen.nodes[node->number];
 
-    *at = (struct raft_at){.disk_term = at->disk_term, .disk_vote = at->disk_vote};
+    *at = (struct raft_at){.disk_term = at->disk_term,
+                           .disk_vote = at->disk_vote,
+                           .voters = at->voters,
+                           .voters_committed = at->voters_committed};
 }
 
 unsigned check_raft_leader(uint64_t term)
@@ -183,22 +191,98 @@ look_at_commit(const struct sim_node *node, struct raft_at *at, raft_index last)
     at->commit = raft->commit_index;
 }
 
-/* Membership is what the first start wrote. */
-static void look_at_configuration(const struct sim_node *node)
-{
-    const struct raft_configuration *configuration = &node->raft->configuration;
+/* ---- membership ------------------------------------------------------------------------------- */
 
-    if (configuration->n != 0 && configuration->n != sim_nodes_count()) {
-        sim_violation("RAFT", "membership: n%u knows %u members", node->number,
-                      configuration->n);
-        return;
+static unsigned voters_of(const struct raft_configuration *configuration)
+{
+    unsigned voters = 0;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].role == RAFT_VOTER) {
+            voters |= 1U << configuration->servers[i].id;
+        }
     }
+    return voters;
+}
+
+static uint64_t hash_of(const struct raft_configuration *configuration)
+{
+    uint64_t hash = configuration->n;
+
     for (unsigned i = 0; i < configuration->n; i++) {
         const struct raft_server *server = &configuration->servers[i];
-        if (server->id == 0 || server->id > sim_nodes_count() ||
-            server->role != RAFT_VOTER) {
-            sim_violation("RAFT", "membership: n%u knows a member %llu with role %d",
-                          node->number, llu(server->id), server->role);
+        hash = sim_mix(hash, server->id, (uint64_t)server->role);
+    }
+    return hash;
+}
+
+/* A change is the same for all, is committed where it is applied, and never leaves nobody. */
+static void look_at_configuration(const struct sim_node *node, struct raft_at *at)
+{
+    const struct raft *raft = node->raft;
+
+    at->voters = voters_of(&raft->configuration);
+    at->voters_committed = voters_of(&raft->configuration_committed);
+    if (raft->configuration.n != 0 && at->voters == 0) {
+        sim_violation("RAFT", "membership, nobody: n%u knows no voter", node->number);
+    }
+    if (raft->configuration_uncommitted_index != 0 &&
+        raft->configuration_uncommitted_index <= raft->last_applied) {
+        sim_violation(
+            "RAFT",
+            "membership, not committed: n%u has applied entry %llu, and holds the "
+            "change in entry %llu for uncommitted",
+            node->number, llu(raft->last_applied),
+            llu(raft->configuration_uncommitted_index));
+    }
+    if (raft->configuration_committed_index != 0) {
+        uint64_t *known =
+            check_map_at(&seen.memberships, raft->configuration_committed_index);
+        uint64_t hash = hash_of(&raft->configuration_committed);
+        if (*known != 0 && *known != hash) {
+            sim_violation("RAFT",
+                          "membership, another: n%u has other members as of entry %llu "
+                          "than another node",
+                          node->number, llu(raft->configuration_committed_index));
+        }
+        *known = hash;
+    }
+}
+
+bool sim_check_is_member(const struct sim_node *node)
+{
+    const struct sim_node *leader = sim_leader();
+
+    if (leader == NULL) {
+        return node->number <= sim_nodes_options()->nodes;
+    }
+    for (unsigned i = 0; i < leader->raft->configuration.n; i++) {
+        if (leader->raft->configuration.servers[i].id == node->number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void look_at_memberships_at_end(void)
+{
+    const struct sim_node *leader = sim_leader();
+
+    for (unsigned i = 1; leader != NULL && i <= sim_nodes_count(); i++) {
+        const struct sim_node *node = sim_node(i);
+        if (node->raft == NULL || !sim_check_is_member(node)) {
+            continue;
+        }
+        if (node->raft->configuration_committed_index !=
+                leader->raft->configuration_committed_index ||
+            hash_of(&node->raft->configuration) !=
+                hash_of(&leader->raft->configuration)) {
+            sim_violation(
+                "RAFT",
+                "membership, the end: n%u ends with the members as of entry %llu, "
+                "the leader n%u with those of %llu",
+                node->number, llu(node->raft->configuration_committed_index),
+                leader->number, llu(leader->raft->configuration_committed_index));
         }
     }
 }
@@ -247,9 +331,7 @@ void check_raft_turned(struct sim_node *node)
     look_at_role(node, at, last);
     look_at_commit(node, at, last);
     seen.turns++;
-    if (seen.turns % CONFIGURATION_EVERY == 0) {
-        look_at_configuration(node);
-    }
+    look_at_configuration(node, at);
     if (seen.turns % MATCHING_EVERY == 0 && sim_nodes_count() > 1) {
         look_at_matching(node, sim_node(node->number % sim_nodes_count() + 1));
     }
@@ -349,35 +431,57 @@ void check_raft_refused(const struct sim_node *node, uint64_t peer, const char *
 
 /* ---- committed ---------------------------------------------------------------------------------- */
 
+/* Whether the nodes in @having are a majority of a set of voters that some node knows. Who applies an entry late
+ * may know neither the voters by which it was committed nor those of now. */
+static bool is_majority(unsigned having)
+{
+    bool known = false;
+
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
+        const struct raft_at *at = &seen.nodes[i];
+        const unsigned sets[] = {at->voters, at->voters_committed};
+        for (unsigned j = 0; j < 2; j++) {
+            known = known || sets[j] != 0;
+            if (sets[j] != 0 &&
+                __builtin_popcount(sets[j] & having) > __builtin_popcount(sets[j]) / 2) {
+                return true;
+            }
+        }
+    }
+    return !known && __builtin_popcount(having) > (int)sim_nodes_count() / 2;
+}
+
 uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
 {
     unsigned count = sim_nodes_count();
     uint64_t terms[SIM_NODES_MAX + 1] = {0};
-    bool snapshot[SIM_NODES_MAX + 1] = {false};
-    unsigned most = 0;
+    unsigned snapshots = 0, most = 0;
     uint64_t term = 0;
 
     for (unsigned i = 1; i <= count; i++) {
         const struct raft_entry *entry = sim_disk_entry(sim_node(i)->disk, index);
         terms[i] = entry != NULL ? entry->term : 0;
-        snapshot[i] =
-            entry == NULL && sim_disk_view(sim_node(i)->disk).snapshot_index >= index;
+        if (entry == NULL && sim_disk_view(sim_node(i)->disk).snapshot_index >= index) {
+            snapshots |= 1U << i;
+        }
     }
     for (unsigned i = 1; i <= count; i++) {
-        unsigned votes = 0;
+        unsigned having = snapshots;
         for (unsigned j = 1; j <= count; j++) {
-            votes += snapshot[j] || (terms[j] != 0 && terms[j] == terms[i]);
+            if (terms[j] != 0 && terms[j] == terms[i]) {
+                having |= 1U << j;
+            }
         }
-        if (votes > most) {
-            most = votes;
+        if (__builtin_popcount(having) > __builtin_popcount(most)) {
+            most = having;
             term = terms[i];
         }
     }
-    if (most < count / 2 + 1) {
-        sim_violation(
-            "P15",
-            "durability, applied: n%u applies entry %llu, which %u of %u disks have",
-            node->number, llu(index), most, count);
+    if (!is_majority(most)) {
+        sim_violation("P15",
+                      "durability, applied: n%u applies entry %llu, which %d disks have, "
+                      "no majority",
+                      node->number, llu(index), __builtin_popcount(most));
     }
     uint64_t *last = check_map_at(&seen.committed, node->raft->current_term);
     *last = index > *last ? index : *last;
@@ -386,6 +490,7 @@ uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
 
 void check_raft_end(void)
 {
+    look_at_memberships_at_end();
     for (unsigned i = 1; i < sim_nodes_count(); i++) {
         look_at_matching(sim_node(i), sim_node(i + 1));
     }

@@ -327,6 +327,7 @@ static void on_event(const struct fsm_event *event)
     case FSM_EV_LIST_CLIENT:
     case FSM_EV_LIST_END:
     case FSM_EV_CHECKPOINT:
+    case FSM_EV_MEMBER:
         return;
     }
 }

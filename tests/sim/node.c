@@ -39,7 +39,7 @@ static struct {
 
 unsigned sim_nodes_count(void)
 {
-    return world.options.nodes;
+    return world.options.nodes + world.options.joiners;
 }
 
 const struct sim_node_options *sim_nodes_options(void)
@@ -49,13 +49,13 @@ const struct sim_node_options *sim_nodes_options(void)
 
 struct sim_node *sim_node(unsigned number)
 {
-    assert(number >= 1 && number <= world.options.nodes);
+    assert(number >= 1 && number <= sim_nodes_count());
     return &world.nodes[number - 1];
 }
 
 struct sim_node *sim_node_of(const struct sim_process *process)
 {
-    for (unsigned i = 0; process != NULL && i < world.options.nodes; i++) {
+    for (unsigned i = 0; process != NULL && i < sim_nodes_count(); i++) {
         if (process == &world.nodes[i].process) {
             return &world.nodes[i];
         }
@@ -134,10 +134,16 @@ static void configure(struct sim_node *node)
     add_argument(&arguments, "--cluster=sim");
     add_argument(&arguments, "--data-dir=/sim/n%u", node->number);
     add_argument(&arguments, "--insecure-listen=yes");
-    for (unsigned i = 1; i <= world.options.nodes; i++) {
+    bool joins = node->number > world.options.nodes;
+    if (joins) {
+        add_argument(&arguments, "--join=yes");
+    }
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         const char *host = sim_host_address(sim_node(i)->process.host);
-        add_argument(&arguments, "--member=%u %s:%d %s:%d", i, host, SIM_PEER_PORT, host,
-                     SIM_CLIENT_PORT);
+        if (joins ? i == node->number : i <= world.options.nodes) {
+            add_argument(&arguments, "--member=%u %s:%d %s:%d", i, host, SIM_PEER_PORT,
+                         host, SIM_CLIENT_PORT);
+        }
     }
     if (config_load(&node->config, arguments.argc, arguments.argv, &action, error) != 0) {
         die(node, error);
@@ -341,41 +347,43 @@ void sim_nodes_new(const struct sim_node_options *options, uint64_t seed)
 {
     size_t used = 0;
 
-    assert(options->nodes >= 1 && options->nodes <= SIM_NODES_MAX);
+    assert(options->nodes >= 1 && options->nodes + options->joiners <= SIM_NODES_MAX);
     assert(world.options.nodes == 0);
     signal(SIGPIPE, SIG_IGN); /* the server asks for it, as netlockd does it */
     world.options = *options;
     world.seed = seed;
-    for (unsigned i = 1; i <= options->nodes; i++) {
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         add_node(i);
+    }
+    for (unsigned i = 1; i <= options->nodes; i++) {
         used += (size_t)snprintf(world.addresses + used, sizeof(world.addresses) - used,
                                  "%s%s:%d", i > 1 ? "," : "",
                                  sim_host_address(sim_node(i)->process.host),
                                  SIM_CLIENT_PORT);
     }
-    for (unsigned i = 1; i <= options->nodes; i++) {
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         configure(sim_node(i));
     }
 }
 
 void sim_nodes_free(void)
 {
-    for (unsigned i = 1; i <= world.options.nodes; i++) {
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         struct sim_node *node = sim_node(i);
         sim_node_kill(node, SIM_TORN_NOTHING);
         sim_event_cancel(&node->supervisor);
     }
-    for (unsigned i = 1; i <= world.options.nodes; i++) {
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         sim_disk_free(sim_node(i)->disk);
     }
-    world.options.nodes = 0;
+    world.options.nodes = world.options.joiners = 0;
 }
 
 struct sim_node *sim_leader(void)
 {
     struct sim_node *leader = NULL;
 
-    for (unsigned i = 0; i < world.options.nodes; i++) {
+    for (unsigned i = 0; i < sim_nodes_count(); i++) {
         struct sim_node *node = &world.nodes[i];
         if (node->raft != NULL && raft_state(node->raft) == RAFT_LEADER &&
             (leader == NULL ||

@@ -20,7 +20,8 @@ enum { SIM_NODES_MAX = 7, SIM_CLIENT_PORT = 7670, SIM_PEER_PORT = 7671 };
 
 /* What all nodes are configured with; each value 0: as shipped. */
 struct sim_node_options {
-    unsigned nodes; /* 1..SIM_NODES_MAX */
+    unsigned nodes;   /* that found the cluster: 1..SIM_NODES_MAX */
+    unsigned joiners; /* behind them, as many nodes that wait to be added */
     uint64_t leader_lease_ms, reattach_grace_ms, session_grace_max_ms;
     uint64_t snapshot_threshold, snapshot_trailing;
     uint64_t commands_waiting_max, output_bytes_max, pending_per_connection_max;
@@ -31,7 +32,7 @@ struct sim_node_options {
      * comes late or twice is dropped. Off: as the links deliver them. */
     bool peers_in_order;
     bool slow_failover; /* fast-failover = no */
-    bool verbose; /* the servers' log, with virtual times, on stderr */
+    bool verbose;       /* the servers' log, with virtual times, on stderr */
 };
 
 struct sim_node {
@@ -67,7 +68,7 @@ struct sim_node {
 /* Hosts are added to the net, disks are empty, nothing runs. */
 void sim_nodes_new(const struct sim_node_options *options, uint64_t seed);
 void sim_nodes_free(void);
-unsigned sim_nodes_count(void);
+unsigned sim_nodes_count(void); /* joiners too */
 const struct sim_node_options *sim_nodes_options(void);
 struct sim_node *sim_node(unsigned number);                      /* 1..count */
 struct sim_node *sim_node_of(const struct sim_process *process); /* or NULL */
@@ -90,7 +91,7 @@ struct sim_node *sim_leader(void);
 /* The same, if it serves clients. */
 struct sim_node *sim_serving(void);
 
-/* Where clients reach the nodes: "10.0.0.1:7670,10.0.0.2:7670". */
+/* Where clients reach the founders: "10.0.0.1:7670,10.0.0.2:7670". */
 const char *sim_nodes_addresses(void);
 
 /* ---- hooks for checkers; NULL: nobody. Called outside of any process. ---- */

@@ -282,6 +282,14 @@ void sim_peer_links_free(struct sim_peer_links *links)
     free(links);
 }
 
+bool sim_peer_links_knows_stranger(const struct sim_peer_links *links, uint64_t number)
+{
+    const char *address = NULL;
+
+    return links->config.membership(links->config.arg, number, &address) ==
+           TRANSPORT_STRANGER;
+}
+
 bool sim_peer_links_reached(const struct sim_peer_links *links, unsigned number)
 {
     return links->reached[number];

@@ -30,6 +30,9 @@ void sim_peer_links_close(struct sim_peer_links *links,
 void sim_peer_links_free(struct sim_peer_links *links);
 
 /* Whether our connection to a node has ever been made. */
+/* Whether the node knows its members, and @number is none. */
+bool sim_peer_links_knows_stranger(const struct sim_peer_links *links, uint64_t number);
+
 bool sim_peer_links_reached(const struct sim_peer_links *links, unsigned number);
 
 /* Outside: something between two nodes breaks all connections that they have, for both. */

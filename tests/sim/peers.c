@@ -6,6 +6,7 @@
 
 #include "net.h"
 #include "node.h"
+#include "peer_links.h"
 #include "process.h"
 #include "raft_guard_peer.h"
 #include "raft_io.h"
@@ -195,6 +196,11 @@ static void tell_libraft(struct sim_raft_io *io, struct raft_message *message)
 {
     const char *refused = sim_peer_bytes_refused(message->server_id, message);
 
+    /* Who was removed is not heard: its connection is closed, or was refused. */
+    if (sim_peer_links_knows_stranger(io->node->links, message->server_id)) {
+        raft_guard_release(message);
+        return;
+    }
     if (refused != NULL) {
         sim_peers_refused(io->node, message->server_id, refused);
         raft_guard_release(message);

@@ -96,8 +96,10 @@ static void draw_kinds(struct sim_plan *plan, struct sim_random *random)
                                   1U << SIM_FAULT_CLOG | 1U << SIM_FAULT_CRASH |
                                   1U << SIM_FAULT_PAUSE | 1U << SIM_FAULT_CLIENT_KILL |
                                   1U << SIM_FAULT_SLOW_DISK;
-    uint32_t drawn = (uint32_t)sim_random_next(random) & ((1U << SIM_FAULTS_COUNT) - 1);
+    uint32_t drawn = (uint32_t)sim_random_next(random) & ((1U << SIM_FAULT_MEMBERS) - 1);
+    struct sim_random extra = sim_plan_stream(plan, SIM_PLAN_STREAM_MEMBERS);
 
+    drawn |= sim_random_below(&extra, 8) == 0 ? 1U << SIM_FAULT_MEMBERS : 0;
     plan->kinds = plan->options->calm ? usual : drawn;
     plan->kinds &= ~plan->options->without;
     plan->kinds |= plan->options->with;
@@ -130,6 +132,14 @@ static void draw_numbers(struct sim_plan *plan, struct sim_random *random)
         plan->operations_per_s = OPERATIONS_PER_S;
     }
     plan->nodes = options->nodes != 0 ? options->nodes : plan->nodes;
+    if (plan->nodes != 3) {
+        plan->kinds &= ~(1U << SIM_FAULT_MEMBERS);
+    }
+    plan->founders = plan->nodes;
+    if (sim_plan_has(plan, SIM_FAULT_MEMBERS)) {
+        plan->nodes = SIM_PLAN_NODES_MAX;
+        plan->kinds &= ~(1U << SIM_FAULT_ROT); /* who is a majority is not known here */
+    }
     plan->users = options->users != 0 ? options->users : plan->users;
     plan->hostile = sim_plan_has(plan, SIM_FAULT_HOSTILE) ? plan->hostile : 0;
     plan->operations_per_s = options->operations_per_s != 0 ? options->operations_per_s
@@ -234,7 +244,10 @@ static void put_head(struct sim_plan *plan, struct sim_random *random)
     bool slow = sim_plan_half(&extra) && !plan->options->calm;
 
     sim_plan_put(head, "lenient\nnodes %u\nseed %" PRIu64 "\nlease %" PRIu32 "ms\n",
-                 plan->nodes, plan->seed, plan->lease_ms);
+                 plan->founders, plan->seed, plan->lease_ms);
+    if (plan->nodes > plan->founders) {
+        sim_plan_put(head, "joiners %u\n", plan->nodes - plan->founders);
+    }
     sim_plan_put(head, "fast-failover %s\n", slow ? "off" : "on");
     if (reattach != 0) {
         sim_plan_put(head, "reattach-grace %" PRIu32 "ms\n", reattach);
@@ -265,8 +278,8 @@ static void put_head(struct sim_plan *plan, struct sim_random *random)
 /* What is broken for a while is whole again. */
 static void put_healing(struct sim_plan_text *out, const char *who, const char *links)
 {
-    sim_plan_put(out, "heal %s\nunclog %s\naccept %s\nresume %s\n", links, links,
-                 links, who);
+    sim_plan_put(out, "heal %s\nunclog %s\naccept %s\nresume %s\n", links, links, links,
+                 who);
     sim_plan_put(out, "disk nodes go\ndisk nodes space\n");
     sim_plan_put(out, "disk nodes slow\nstart %s\n", who);
 }
@@ -283,7 +296,8 @@ static void put_broken(struct sim_plan *plan, struct sim_plan_text *out)
         {SIM_FAULT_PAUSE, "pause", ""},
     };
     struct sim_random random = sim_plan_stream(plan, STREAM_CORE);
-    unsigned minority = (plan->nodes - 1) / 2, left = plan->nodes - (plan->rotten != 0);
+    unsigned minority = plan->nodes > plan->founders ? 0 : (plan->nodes - 1) / 2,
+             left = plan->nodes - (plan->rotten != 0);
     unsigned broken = (unsigned)sim_random_between(&random, 0, minority);
 
     broken -= broken != 0 && plan->rotten != 0; /* that one stays down anyway */
@@ -392,6 +406,7 @@ char *sim_plan_draw(uint64_t seed, const struct sim_plan_options *options)
     put_head(&plan, &random);
     sim_plan_users(&plan);
     sim_plan_faults(&plan);
+    sim_plan_members(&plan);
     sim_plan_hostile(&plan);
     put_lines(&plan, &plan.head);
     put_end(&plan, &plan.head);

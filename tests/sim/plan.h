@@ -4,6 +4,9 @@
  * (each with one chance in two) and how often. Each kind of fault, and the users, draw from a stream of
  * their own, so that leaving one out changes nothing in the others.
  *
+ * In one run out of eight with three nodes four more join one after the other, and others go, while all the rest
+ * happens ("members"; such a run rots no disk).
+ *
  * A run has three phases:
  *   A  everything may happen, but never more than the cluster is made for: disks of a majority do not rot
  *   B  a majority is healed, the others stay dead, cut off or paused; nobody asks for anything new; `check
@@ -20,6 +23,7 @@
 enum {
     SIM_PLAN_USERS_MAX = 50,  /* on the library */
     SIM_PLAN_HOSTILE_MAX = 4, /* raw */
+    SIM_PLAN_NODES_MAX = 7,   /* where nodes join and go */
 };
 
 struct sim_plan_options {

@@ -6,7 +6,9 @@
 #include "plan.h"
 #include "random.h"
 
-enum { SIM_PLAN_STREAM_USERS = SIM_FAULTS_COUNT };
+/* Streams behind those of the faults; the members' have numbers of their own, since seeds would mean other runs
+ * if these were moved. */
+enum { SIM_PLAN_STREAM_USERS = SIM_FAULT_MEMBERS, SIM_PLAN_STREAM_MEMBERS = 100 };
 #define SIM_SECOND_US UINT64_C(1000000)
 
 struct sim_plan_text {
@@ -24,6 +26,7 @@ struct sim_plan {
     const struct sim_plan_options *options;
     uint32_t kinds; /* bits of enum sim_fault */
 
+    unsigned founders; /* the first of the nodes; the others join */
     unsigned nodes, users, hostile, locks, counting;
     uint64_t faults_us, healed_us, end_us; /* ends of the phases */
     uint32_t operations_per_s;
@@ -75,6 +78,8 @@ static inline bool sim_plan_has(const struct sim_plan *plan, enum sim_fault faul
 void sim_plan_users(struct sim_plan *plan);
 /* plan_faults.c: everything that breaks in phase A. */
 void sim_plan_faults(struct sim_plan *plan);
+/* plan_members.c: who joins and who goes in phase A. */
+void sim_plan_members(struct sim_plan *plan);
 /* plan_hostile.c: what clients that mean harm, or that are merely simple, do in phase A. */
 void sim_plan_hostile(struct sim_plan *plan);
 

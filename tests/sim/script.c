@@ -29,7 +29,7 @@ const char *sim_fault_name(enum sim_fault fault)
         "weather",    "client-weather", "cut",       "clog",         "crash",
         "crash-all",  "stop",           "pause",     "client-pause", "client-kill",
         "slow-disk",  "stall",          "full-disk", "disk-error",   "rot",
-        "clock-rate", "wall-jump",      "hostile", "alarm",
+        "clock-rate", "wall-jump",      "hostile",   "alarm",        "members",
     };
     _Static_assert(sizeof(names) / sizeof(names[0]) == SIM_FAULTS_COUNT,
                    "a name for each");
@@ -166,7 +166,7 @@ static bool all_equal(void)
     const struct replica *leader = server_replica(serving->server);
     for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         const struct sim_node *node = sim_node(i);
-        if (!sim_node_runs(node) || node->process.paused) {
+        if (!sim_node_runs(node) || node->process.paused || !sim_check_is_member(node)) {
             continue;
         }
         if (node->server == NULL || node->server->node == NULL ||
@@ -253,7 +253,8 @@ static bool all_have_applied(uint64_t index)
 {
     for (unsigned i = 1; i <= sim_nodes_count(); i++) {
         const struct raft *raft = sim_node(i)->raft;
-        if (raft != NULL && raft->last_applied < index) {
+        if (raft != NULL && raft->last_applied < index &&
+            sim_check_is_member(sim_node(i))) {
             return false;
         }
     }

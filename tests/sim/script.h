@@ -54,6 +54,7 @@ enum sim_fault {
     SIM_FAULT_WALL, /* a jump of the wall clock */
     SIM_FAULT_HOSTILE,
     SIM_FAULT_ALARM, /* connections between nodes that break, and are refused, though both live */
+    SIM_FAULT_MEMBERS, /* nodes are added and removed: no fault, and drawn apart from them */
     SIM_FAULTS_COUNT,
 };
 const char *sim_fault_name(enum sim_fault fault); /* "client-weather" */

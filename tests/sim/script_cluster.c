@@ -26,6 +26,18 @@ bool sim_cluster_nodes(struct sim_line *line, struct sim_command *command)
     return true;
 }
 
+bool sim_cluster_joiners(struct sim_line *line, struct sim_command *command)
+{
+    uint64_t number;
+
+    (void)command;
+    if (!sim_line_number(line, SIM_NODES_MAX - line->script->nodes.nodes, &number)) {
+        return false;
+    }
+    line->script->nodes.joiners = (unsigned)number;
+    return true;
+}
+
 static bool duration_ms(struct sim_line *line, uint64_t *ret_ms)
 {
     uint64_t us;

@@ -268,7 +268,8 @@ who_parse(struct sim_line *line, const char *text, size_t len, struct sim_who *r
     };
     unsigned number = node_number(text, len);
 
-    if (number != 0 && number <= line->script->nodes.nodes) {
+    if (number != 0 &&
+        number <= line->script->nodes.nodes + line->script->nodes.joiners) {
         *ret = (struct sim_who){.kind = SIM_WHO_NODE, .number = number};
         return true;
     }

@@ -9,6 +9,18 @@ static bool parse_who(struct sim_line *line, struct sim_command *command)
     return sim_line_who(line, &command->who);
 }
 
+/* `what` is an enum membership_verb. */
+static bool parse_member(struct sim_line *line, struct sim_command *command)
+{
+    static const char *const names[] = {"add", "promote", "remove", "transfer", NULL};
+
+    if (!sim_line_choice(line, names, &command->what) ||
+        !sim_line_who(line, &command->who)) {
+        return false;
+    }
+    return command->who.kind == SIM_WHO_NODE || sim_line_wrong(line, "a node");
+}
+
 static bool parse_kill(struct sim_line *line, struct sim_command *command)
 {
     static const char *const names[] = {"nothing", "all", "first", NULL};
@@ -293,6 +305,7 @@ const struct sim_word sim_word_compare = {"----", SIM_WORD_STEP, "----", NULL,
 static const struct sim_word words[] = {
     {"lenient", SIM_WORD_CLUSTER, "lenient", sim_cluster_lenient, NULL},
     {"nodes", SIM_WORD_CLUSTER, "nodes N", sim_cluster_nodes, NULL},
+    {"joiners", SIM_WORD_CLUSTER, "joiners N", sim_cluster_joiners, NULL},
     {"lease", SIM_WORD_CLUSTER, "lease DUR", sim_cluster_lease, NULL},
     {"fast-failover", SIM_WORD_CLUSTER, "fast-failover on|off", sim_cluster_fast_failover,
      NULL},
@@ -316,6 +329,8 @@ static const struct sim_word words[] = {
     {"start", SIM_WORD_ACT, "start WHO", parse_who, sim_act_start},
     {"stop", SIM_WORD_ACT, "stop NODE", parse_who, sim_act_stop},
     {"kill", SIM_WORD_ACT, "kill WHO [torn nothing|all|first]", parse_kill, sim_act_kill},
+    {"member", SIM_WORD_ACT, "member add|promote|remove|transfer NODE", parse_member,
+     sim_act_member},
     {"pause", SIM_WORD_ACT, "pause WHO", parse_pause, sim_act_pause},
     {"resume", SIM_WORD_ACT, "resume WHO", parse_who, sim_act_pause},
     {"close", SIM_WORD_ACT, "close CLIENT", parse_who, sim_act_close},

@@ -160,6 +160,11 @@ void sim_transcript_response(const char *who, const struct wire_response *respon
     case WIRE_RESP_CLUSTER_STATUS:
         sim_transcript_line("%s cluster status", who);
         return;
+    case WIRE_RESP_CLUSTER_CHANGE:
+        sim_transcript_line(
+            "%s change result=%d %.*s", who, (int)response->cluster_change.result,
+            (int)response->cluster_change.text.len, response->cluster_change.text.data);
+        return;
     case WIRE_RESP_CLIENT_KILL:
         sim_transcript_line("%s killed %s", who, client);
         return;

@@ -68,6 +68,7 @@ static void on_table_record(void *arg, const struct fsm_record *record)
     case FSM_REC_ROOT:
     case FSM_REC_CLIENT:
     case FSM_REC_EXPIRED:
+    case FSM_REC_MEMBER:
         return;
     }
 }
