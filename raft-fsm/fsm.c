@@ -69,11 +69,11 @@ static void claim_due(struct fsm *fsm, struct claim *claim)
     lock_settle(fsm, lock);
 }
 
-/* A client goes whole or not yet: half of its locks would be no state that anybody asked for. Who has to wait is
- * given a turn of its own: were all of the others due again at once, each turn would walk over all of them. */
+/* A client goes whole or not yet: half of its locks would be no state that anybody asked for. */
 static void client_due(struct fsm *fsm, struct client *client)
 {
     uint64_t drop_max = fsm->settings.drop_max;
+    /* Were all of the others due again at once, each turn would walk over all of them. */
     uint64_t turn = drop_max != 0 ? fsm->dropped / drop_max : 0;
 
     fsm->dropped += (uint64_t)1 + client->holds_count + client->waits_count;
