@@ -52,7 +52,11 @@ static bool read_varint(struct cursor *cursor, uint64_t *ret)
             return false;
         }
         uint8_t byte = *cursor->at++;
-        number |= (uint64_t)(byte & (VARINT_MORE - 1)) << shift;
+        uint64_t payload = byte & (VARINT_MORE - 1);
+        if (payload << shift >> shift != payload) {
+            return false; /* more than 64 bits: no writer's, and readers differ in what it is */
+        }
+        number |= payload << shift;
         if (byte < VARINT_MORE) {
             *ret = number;
             return true;

@@ -347,7 +347,8 @@ static void report_no_space(struct raft_request_vote_result *vote)
  * directory of a member emptied and the member started again under the leader that knew it, then it gets a
  * snapshot at most, and not one entry. Another leader knows nothing of it and begins anew.
  * Its answers tell: they agree, up to less than before. One may be old, from a connection that has ended;
- * those that go on are not. Refusals tell nothing, and no answer does while it installs a snapshot: then it
+ * those that go on are not. Who was noted and says nothing more, because it has been replaced or because this
+ * node has not led since, makes room. Refusals tell nothing, and no answer does while it installs a snapshot: then it
  * has 0. */
 
 static void look_for_forgetful(struct raft_guard *guard,
@@ -367,7 +368,8 @@ static void look_for_forgetful(struct raft_guard *guard,
         if (forgetful->peer == message->server_id) {
             forgetful->peer = 0;
         }
-    } else if (forgetful->peer == 0) {
+    } else if (forgetful->peer == 0 ||
+               now >= forgetful->tell_at + RAFT_GUARD_FORGOT_AGAIN_MS) {
         *forgetful =
             (struct raft_guard_forgetful){message->server_id, now + RAFT_GUARD_FORGOT_MS};
     } else if (forgetful->peer == message->server_id && now >= forgetful->tell_at &&

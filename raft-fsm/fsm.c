@@ -74,12 +74,17 @@ static void claim_due(struct fsm *fsm, struct claim *claim)
 /* A client goes whole or not yet: half of its locks would be no state that anybody asked for. */
 static void client_due(struct fsm *fsm, struct client *client)
 {
-    if (fsm->settings.drop_max != 0 && fsm->dropped >= fsm->settings.drop_max) {
+    uint64_t drop_max = fsm->settings.drop_max;
+    /* Were all of the others due again at once, each turn would walk over all of them. */
+    uint64_t turn = drop_max != 0 ? fsm->dropped / drop_max : 0;
+
+    fsm->dropped += (uint64_t)1 + client->holds_count + client->waits_count;
+    if (turn > 0) {
         client_touch(fsm, client);
-        deadline_set(&fsm->deadlines, &client->grace, deadline_after(fsm->now_ms, 1));
+        deadline_set(&fsm->deadlines, &client->grace,
+                     deadline_after(fsm->now_ms, turn * FSM_DROP_TURN_MS));
         return;
     }
-    fsm->dropped += (uint64_t)1 + client->holds_count + client->waits_count;
     client_give_up(fsm, client);
 }
 

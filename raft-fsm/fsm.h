@@ -59,6 +59,8 @@ enum fsm_drop { FSM_DROP_RELEASE = 0, FSM_DROP_IGNORE = 1 };
 
 /* ---- commands --------------------------------------------------------------------- */
 
+enum { FSM_DROP_TURN_MS = 10 };
+
 /* Limits that decide outcomes; they travel in the epoch entry so that all replicas agree.
  * Before the first one nothing is limited and the grace is 0. */
 struct fsm_settings {
@@ -67,8 +69,8 @@ struct fsm_settings {
     uint64_t claims_max; /* holds plus waits in all */
     uint64_t claims_per_client_max;
     uint64_t waiters_per_lock_max;
-    /* Graces that end together take so many clients and claims with them at once; who comes after that goes a
-     * millisecond later. 0: all at once. */
+    /* Graces that end together take so many clients and claims with them at once; those who come after that
+     * go in turns of as many, FSM_DROP_TURN_MS apart. 0: all at once. */
     uint64_t drop_max;
 };
 

@@ -191,13 +191,16 @@ static bool next_due(struct model *model)
             client = candidate;
         }
     }
-    if (client != NULL && model->settings.drop_max != 0 &&
-        model->dropped >= model->settings.drop_max) {
-        client->grace_end_ms = model->now_ms + 1;
-    } else if (client != NULL) {
+    if (client != NULL) {
+        uint64_t drop_max = model->settings.drop_max;
+        uint64_t turn = drop_max != 0 ? model->dropped / drop_max : 0;
         model->dropped += 1 + model_count(model, client->id, NULL, true) +
                           model_count(model, client->id, NULL, false);
-        model_go(model, client, false);
+        if (turn > 0) {
+            client->grace_end_ms = model->now_ms + turn * FSM_DROP_TURN_MS;
+        } else {
+            model_go(model, client, false);
+        }
     } else if (claim != NULL && claim->waiting) {
         const char *lock = claim->lock;
         model_time_out(model, claim);

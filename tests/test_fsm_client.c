@@ -351,11 +351,46 @@ static void graces_that_end_together_end_in_turns(void **state)
     pass(t, t->settings.reattach_grace_ms);
     assert_told(t, "a ended");
     table_reload(t);
+    pass(t, FSM_DROP_TURN_MS - 1);
+    assert_told(t, "");
     pass(t, 1);
     assert_told(t, "c granted M W#6; b ended");
-    pass(t, 1);
+    pass(t, FSM_DROP_TURN_MS);
     assert_told(t, "c ended");
     assert_int_equal(fsm_next_deadline_ms(t->fsm), FSM_UNLIMITED);
+}
+
+struct graces {
+    uint64_t end_ms[8];
+    size_t count;
+};
+
+static void note_grace(void *arg, const struct fsm_record *record)
+{
+    struct graces *graces = arg;
+
+    if (record->type == FSM_REC_CLIENT) {
+        graces->end_ms[graces->count++] = record->client.grace_end_ms;
+    }
+}
+
+/* Were all put off to the same instant, each turn would put off all of the rest again. */
+static void each_grace_is_put_off_to_a_turn_of_its_own(void **state)
+{
+    struct table *t = *state;
+    struct graces graces = {0};
+
+    t->settings.drop_max = 2;
+    attach_all(t, "a b c d e f");
+    epoch(t);
+    pass(t, t->settings.reattach_grace_ms);
+    assert_told(t, "a ended; b ended");
+    fsm_dump(t->fsm, note_grace, &graces);
+    assert_int_equal(graces.count, 4);
+    assert_int_equal(graces.end_ms[0], t->now_ms + FSM_DROP_TURN_MS);
+    assert_int_equal(graces.end_ms[1], t->now_ms + FSM_DROP_TURN_MS);
+    assert_int_equal(graces.end_ms[2], t->now_ms + 2 * FSM_DROP_TURN_MS);
+    assert_int_equal(graces.end_ms[3], t->now_ms + 2 * FSM_DROP_TURN_MS);
 }
 
 static void who_comes_back_before_its_turn_keeps_everything(void **state)
@@ -398,6 +433,7 @@ int main(void)
         fsm_test(a_record_ends_when_nothing_is_left),
         fsm_test(a_missing_client_can_be_detached_before_its_grace_ends),
         fsm_test(graces_that_end_together_end_in_turns),
+        fsm_test(each_grace_is_put_off_to_a_turn_of_its_own),
         fsm_test(who_comes_back_before_its_turn_keeps_everything),
     };
 

@@ -26,13 +26,26 @@ static void on_refused(void *arg, raft_id peer, const char *what)
     strcpy(refused.what, what);
 }
 
+static struct {
+    unsigned count;
+    raft_id peer;
+} forgot;
+
+static void on_forgot(void *arg, raft_id peer)
+{
+    (void)arg;
+    forgot.count++;
+    forgot.peer = peer;
+}
+
 static void on_fatal(void *arg, const char *what)
 {
     (void)arg;
     fail_msg("fatal: %s", what);
 }
 
-static const struct raft_guard_host HOST = {.fatal = on_fatal, .refused = on_refused};
+static const struct raft_guard_host HOST = {
+    .fatal = on_fatal, .refused = on_refused, .forgot = on_forgot};
 
 static void assert_refused(raft_id peer, const char *what)
 {
@@ -47,6 +60,7 @@ static void assert_refused(raft_id peer, const char *what)
 static void begin(struct mem_cluster *cluster, unsigned guarded)
 {
     memset(&refused, 0, sizeof refused);
+    memset(&forgot, 0, sizeof forgot);
     mem_init(cluster, 3, guarded, &HOST);
     mem_elect(cluster, 1);
     guard_apply_some(cluster, 1, 20);
@@ -311,6 +325,60 @@ static void an_acknowledgement_of_what_was_not_sent_is_refused(void **state)
     mem_release(&cluster);
 }
 
+/* ---- B15: a follower that has lost its log --------------------------------------------------- */
+
+/* As one that has been started with an empty directory and was sent the first entries again. */
+static void say_less(struct mem_node *leader, raft_id from)
+{
+    struct raft_message message = {
+        .type = RAFT_APPEND_ENTRIES_RESULT,
+        .append_entries_result = {.version = 2,
+                                  .term = leader->raft.current_term,
+                                  .last_log_index = 5}};
+
+    say(leader, from, &message);
+}
+
+static void one_old_answer_is_no_lost_log(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    begin(&cluster, GUARD_ALL);
+    struct mem_node *leader = mem_node(&cluster, 1);
+    for (unsigned i = 0; i < 10; i++) {
+        say_less(leader, 2);
+        mem_tick(&cluster, 2); /* node 2 answers a heartbeat */
+    }
+    assert_int_equal(forgot.count, 0);
+    mem_release(&cluster);
+}
+
+/* Node 2 lost its log and was replaced: it never says again that it has everything. */
+static void a_second_follower_that_lost_its_log_is_told_of_too(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    begin(&cluster, GUARD_ALL);
+    struct mem_node *leader = mem_node(&cluster, 1);
+    mem_node(&cluster, 2)->cut_off = 1;
+    say_less(leader, 2);
+    cluster.now += RAFT_GUARD_FORGOT_MS;
+    say_less(leader, 2);
+    assert_int_equal(forgot.count, 1);
+    assert_int_equal(forgot.peer, 2);
+
+    cluster.now += 2 * RAFT_GUARD_FORGOT_AGAIN_MS;
+    say_less(leader, 3);
+    assert_int_equal(forgot.count, 1);
+    cluster.now += RAFT_GUARD_FORGOT_MS;
+    say_less(leader, 3);
+    assert_int_equal(forgot.count, 2);
+    assert_int_equal(forgot.peer, 3);
+    mem_release(&cluster);
+}
+
 static void a_jump_of_terms_is_refused(void **state)
 {
     static const unsigned short types[] = {
@@ -371,6 +439,8 @@ int main(void)
         cmocka_unit_test(a_snapshot_of_another_log_is_refused),
         cmocka_unit_test(a_vote_that_nobody_asked_for_is_refused),
         cmocka_unit_test(an_acknowledgement_of_what_was_not_sent_is_refused),
+        cmocka_unit_test(one_old_answer_is_no_lost_log),
+        cmocka_unit_test(a_second_follower_that_lost_its_log_is_told_of_too),
         cmocka_unit_test(a_jump_of_terms_is_refused),
         cmocka_unit_test(a_term_that_cannot_be_is_told_at_the_start),
     };
