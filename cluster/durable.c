@@ -131,7 +131,8 @@ durable_put_settings(uint8_t *at, unsigned field, const struct fsm_settings *set
     end = durable_put_number(end, 3, settings->claims_max);
     end = durable_put_number(end, 4, settings->claims_per_client_max);
     end = durable_put_number(end, 5, settings->waiters_per_lock_max);
-    *len_at = (uint8_t)(end - len_at - 1); /* at most five times eleven */
+    end = durable_put_number(end, 6, settings->drop_max);
+    *len_at = (uint8_t)(end - len_at - 1); /* at most six times eleven */
     return end;
 }
 

@@ -191,6 +191,7 @@ static void read_epoch(const Netlock__Log__Epoch *message, struct fsm_command *c
         .claims_max = settings->claims_max,
         .claims_per_client_max = settings->claims_per_client_max,
         .waiters_per_lock_max = settings->waiters_per_lock_max,
+        .drop_max = settings->drop_max,
     };
 }
 

@@ -15,8 +15,9 @@
 #include <stdint.h>
 
 enum {
-    FEATURE_LEVEL_FIRST = 1,   /* of builds that say nothing about it in the handshake */
-    FEATURE_LEVEL_MEMBERS = 2, /* members' addresses in the table: FSM_CMD_MEMBER */
+    FEATURE_LEVEL_FIRST = 1,    /* of builds that say nothing about it in the handshake */
+    FEATURE_LEVEL_DROP_MAX = 2, /* fsm_settings.drop_max; below, an epoch has 0 there */
+    FEATURE_LEVEL_MEMBERS = 3,  /* members' addresses in the table: FSM_CMD_MEMBER */
 };
 
 extern const uint32_t feature_level_max;

@@ -14,7 +14,7 @@ void log_bound_applied(struct log_bound *bound, struct raft *raft, size_t bytes)
     }
 }
 
-/* As many as make up the bytes, if they are as large as lately. */
+/* As many as make up half of the bytes, if they are as large as lately. */
 static unsigned trailing_now(const struct log_bound *bound)
 {
     uint64_t entries;
@@ -22,7 +22,7 @@ static unsigned trailing_now(const struct log_bound *bound)
     if (bound->bytes == 0) {
         return bound->trailing;
     }
-    entries = bound->bytes_max * bound->entries / bound->bytes;
+    entries = bound->bytes_max / 2 * bound->entries / bound->bytes;
     if (entries >= bound->trailing) {
         return bound->trailing;
     }

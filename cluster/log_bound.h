@@ -2,7 +2,7 @@
  *
  * An entry holds up to REPLICA_BATCH_BYTES_MAX, so thousands of them are megabytes or gigabytes, all in
  * memory. When more than `bytes_max` were applied since the last snapshot another one is due, whatever
- * their number; and no more than about so many are kept behind it. A log of small entries is left
+ * their number; and no more than about half of so many are kept behind it. A log of small entries is left
  * to the numbers that libraft was given.
  */
 #ifndef NETLOCK_LOG_BOUND_H

@@ -40,6 +40,7 @@ static void put_settings(FILE *out, const struct fsm_settings *settings)
     put_number(out, "claims_max", settings->claims_max);
     put_number(out, "claims_per_client_max", settings->claims_per_client_max);
     put_number(out, "waiters_per_lock_max", settings->waiters_per_lock_max);
+    put_number(out, "drop_max", settings->drop_max);
 }
 
 /* ---- commands ------------------------------------------------------------------------ */

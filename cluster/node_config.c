@@ -14,7 +14,7 @@ enum {
     SNAPSHOT_THRESHOLD = 8192,
     SNAPSHOT_TRAILING = 8192,
     SNAPSHOT_STEP_RECORDS = 2048, /* half a millisecond */
-    LOG_BYTES_MAX = 64 * 1024 * 1024,
+    LOG_BYTES_MAX = 24 * 1024 * 1024,
 };
 
 __attribute__((format(printf, 2, 3))) static int

@@ -345,33 +345,25 @@ static void report_no_space(struct raft_request_vote_result *vote)
 /* What a follower has acknowledged it has: the leader sends it nothing from before (replication.c:
  * sendAppendEntries counts what is between as in flight, below zero, and has no room for more). Is the
  * directory of a member emptied and the member started again under the leader that knew it, then it gets a
- * snapshot at most, and not one entry. Another leader knows nothing of it and begins anew. One answer may be
- * from before what was acknowledged, on a connection that has ended; those that go on are not. */
-
-static bool has_less_than_it_acknowledged(const struct raft *raft,
-                                          const struct raft_message *message)
-{
-    const struct raft_append_entries_result *result = &message->append_entries_result;
-    raft_index match;
-
-    if (raft_match_index(raft, message->server_id, &match) != 0) {
-        return false;
-    }
-    return result->rejected > 0 ? result->rejected <= match
-                                : result->last_log_index < match;
-}
+ * snapshot at most, and not one entry. Another leader knows nothing of it and begins anew.
+ * Its answers tell: they agree, up to less than before. One may be old, from a connection that has ended;
+ * those that go on are not. Refusals tell nothing, and no answer does while it installs a snapshot: then it
+ * has 0. */
 
 static void look_for_forgetful(struct raft_guard *guard,
                                const struct raft_message *message)
 {
+    const struct raft_append_entries_result *result = &message->append_entries_result;
     struct raft_guard_forgetful *forgetful = &guard->forgetful;
     raft_time now = guard->io.time(&guard->io);
+    raft_index match;
 
-    if (guard->raft->state != RAFT_LEADER ||
-        message->append_entries_result.term != guard->raft->current_term) {
+    if (result->term != guard->raft->current_term || result->rejected > 0 ||
+        result->last_log_index == 0 ||
+        raft_match_index(guard->raft, message->server_id, &match) != 0) {
         return;
     }
-    if (!has_less_than_it_acknowledged(guard->raft, message)) {
+    if (result->last_log_index >= match) {
         if (forgetful->peer == message->server_id) {
             forgetful->peer = 0;
         }

@@ -20,6 +20,7 @@ enum {
 
     PADDING = 8,
 
+    LOCK_BYTES = 128, /* with one hold and names of ten bytes or a few more */
     CHECKSUM_BYTES_PER_RECORD = 1024, /* in about the time of encoding one */
 };
 
@@ -197,6 +198,8 @@ static const char *load_records(struct fsm *fsm, const uint8_t *data)
     if (records_count == 0) {
         return "it has no records"; /* even an empty table has one */
     }
+    /* A lock has a hold at least. As the records are not believed yet, for what they take. */
+    fsm_expect_locks(fsm, (uint64_t)(end - cursor) / LOCK_BYTES);
     for (uint64_t i = 0; i < records_count; i++) {
         struct fsm_record record;
         const uint8_t *message;

@@ -130,6 +130,7 @@ static void read_root(const Netlock__Log__Root *message, struct fsm_record *reco
         .claims_max = settings->claims_max,
         .claims_per_client_max = settings->claims_per_client_max,
         .waiters_per_lock_max = settings->waiters_per_lock_max,
+        .drop_max = settings->drop_max,
     };
 }
 

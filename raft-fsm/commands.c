@@ -70,7 +70,7 @@ static void set_parameters(struct fsm *fsm, struct claim *claim)
 
     lock_touch(fsm, claim->lock);
     claim->hold_ms = at_least_1_ms(command->lock_.hold_ms);
-    claim->drop = (uint8_t)command->lock_.drop;
+    claim->drop = command->lock_.drop & 1;
     claim_set_owner_info(claim, command->lock_.owner_info);
 }
 
@@ -104,9 +104,9 @@ enqueue(struct fsm *fsm, struct client *client, struct lock *lock, bool upgrade)
 
     wait->waiting = true;
     wait->upgrade = upgrade;
-    wait->type = (uint8_t)fsm->command->lock_.type;
+    wait->type = fsm->command->lock_.type & 1;
     wait->wait_ms = at_least_1_ms(fsm->command->lock_.wait_ms);
-    wait->since_ms = fsm->now_ms;
+    wait->since_ms = fsm->now_ms & CLAIM_SINCE_MASK;
     wait->due.order = ++fsm->order;
     set_parameters(fsm, wait);
     deadline_set(&fsm->deadlines, &wait->due, deadline_after(fsm->now_ms, wait->wait_ms));
@@ -202,7 +202,7 @@ static void grant_now(struct fsm *fsm, struct client *client, struct lock *lock)
         lock = lock_new(fsm, command->lock, (uint16_t)command->lock_.limit);
     }
     hold = claim_new(client, lock);
-    hold->type = (uint8_t)command->lock_.type;
+    hold->type = command->lock_.type & 1;
     set_parameters(fsm, hold);
     lock_start_hold(fsm, hold);
     lock_tell_granted(fsm, hold, true);
@@ -296,7 +296,7 @@ static void refresh_hold(struct fsm *fsm, struct claim *hold)
         hold->hold_ms = command->refresh.hold_ms;
     }
     if (command->refresh.set_drop) {
-        hold->drop = (uint8_t)command->refresh.drop;
+        hold->drop = command->refresh.drop & 1;
     }
     lock_restart_hold(fsm, hold);
     lock_tell_granted(fsm, hold, true);
@@ -314,7 +314,7 @@ static void refresh_wait(struct fsm *fsm, struct claim *wait)
         wait->hold_ms = command->refresh.hold_ms;
     }
     if (command->refresh.set_drop) {
-        wait->drop = (uint8_t)command->refresh.drop;
+        wait->drop = command->refresh.drop & 1;
     }
     deadline_set(&fsm->deadlines, &wait->due, deadline_after(fsm->now_ms, wait->wait_ms));
     answer_waiting(fsm, wait, lock_position(wait, FSM_POSITION_COUNTED_MAX));

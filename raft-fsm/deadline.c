@@ -10,7 +10,7 @@ enum { HEAP_CAPACITY_MIN = 64 };
 
 void deadline_init(struct deadline *deadline, enum deadline_kind kind)
 {
-    *deadline = (struct deadline){.at_ms = FSM_UNLIMITED, .kind = (uint8_t)kind};
+    *deadline = (struct deadline){.at_ms = FSM_UNLIMITED, .kind = kind & 3};
 }
 
 void deadline_heap_release(struct deadline_heap *heap)
@@ -30,7 +30,7 @@ static bool happens_before(const struct deadline *a, const struct deadline *b)
 static void put(struct deadline_heap *heap, uint32_t place, struct deadline *deadline)
 {
     heap->items[place] = deadline;
-    deadline->place = place;
+    deadline->place = place & DEADLINES_MAX;
 }
 
 static void sift_up(struct deadline_heap *heap, uint32_t place)
@@ -66,7 +66,7 @@ static void sift_down(struct deadline_heap *heap, uint32_t place)
 static void insert(struct deadline_heap *heap, struct deadline *deadline)
 {
     if (heap->count + 1 >= heap->capacity) {
-        assert(heap->capacity <= UINT32_MAX / 2);
+        assert(heap->capacity <= DEADLINES_MAX / 2);
         heap->capacity = heap->capacity == 0 ? HEAP_CAPACITY_MIN : heap->capacity * 2;
         heap->items = memory_resize(heap->items, heap->capacity, sizeof(heap->items[0]));
     }

@@ -45,7 +45,9 @@ static uint64_t fold_settings(uint64_t digest, const struct fsm_settings *settin
     digest = fold(digest, settings->clients_max);
     digest = fold(digest, settings->claims_max);
     digest = fold(digest, settings->claims_per_client_max);
-    return fold(digest, settings->waiters_per_lock_max);
+    digest = fold(digest, settings->waiters_per_lock_max);
+    /* A log of before there was this one has the digests of that time. */
+    return settings->drop_max == 0 ? digest : fold(digest, settings->drop_max);
 }
 
 static uint64_t fold_lock(uint64_t digest, const struct fsm_command *command)

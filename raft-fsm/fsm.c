@@ -8,6 +8,7 @@
 #include "client.h"
 #include "commands.h"
 #include "digest.h"
+#include "dump.h"
 #include "events.h"
 #include "lock.h"
 #include "look.h"
@@ -20,8 +21,8 @@ struct fsm *fsm_new(uint64_t hash_seed)
 
     fsm->hash_seed = hash_seed;
     fsm->looks = memory_new(sizeof(*fsm->looks));
-    roster_init(&fsm->clients, offsetof(struct client, id_len));
-    roster_init(&fsm->locks, offsetof(struct lock, name_len));
+    roster_init(&fsm->clients, offsetof(struct client, id_len), 0);
+    roster_init(&fsm->locks, offsetof(struct lock, name_len), 0);
     fsm->settings = (struct fsm_settings){
         .clients_max = UINT64_MAX,
         .claims_max = UINT64_MAX,
@@ -29,6 +30,13 @@ struct fsm *fsm_new(uint64_t hash_seed)
         .waiters_per_lock_max = UINT64_MAX,
     };
     return fsm;
+}
+
+void fsm_expect_locks(struct fsm *fsm, uint64_t locks)
+{
+    assert(fsm->locks.count == 0);
+    roster_release(&fsm->locks);
+    roster_init(&fsm->locks, offsetof(struct lock, name_len), locks);
 }
 
 void fsm_free(struct fsm *fsm)
@@ -63,6 +71,18 @@ static void claim_due(struct fsm *fsm, struct claim *claim)
     lock_settle(fsm, lock);
 }
 
+/* A client goes whole or not yet: half of its locks would be no state that anybody asked for. */
+static void client_due(struct fsm *fsm, struct client *client)
+{
+    if (fsm->settings.drop_max != 0 && fsm->dropped >= fsm->settings.drop_max) {
+        client_touch(fsm, client);
+        deadline_set(&fsm->deadlines, &client->grace, deadline_after(fsm->now_ms, 1));
+        return;
+    }
+    fsm->dropped += (uint64_t)1 + client->holds_count + client->waits_count;
+    client_give_up(fsm, client);
+}
+
 static void expire(struct fsm *fsm)
 {
     struct deadline *first;
@@ -74,7 +94,7 @@ static void expire(struct fsm *fsm)
             claim_due(fsm,
                       (struct claim *)(void *)(around - offsetof(struct claim, due)));
         } else {
-            client_give_up(
+            client_due(
                 fsm, (struct client *)(void *)(around - offsetof(struct client, grace)));
         }
     }
@@ -174,6 +194,7 @@ void fsm_apply(struct fsm *fsm, const struct fsm_command *command, struct fsm_ev
     fsm->out = out;
     fsm->asked = NULL;
     fsm->answered = false;
+    fsm->dropped = 0;
     fsm->digest = digest_command(fsm->digest, command);
 
     if (command->time_ms > fsm->now_ms) {
@@ -224,6 +245,13 @@ struct fsm_counts fsm_counts(const struct fsm *fsm)
         .holds = fsm->holds_count,
         .waits = fsm->waits_count,
     };
+}
+
+uint64_t fsm_client_claims(const struct fsm *fsm, struct fsm_str client)
+{
+    const struct client *record = client_find(fsm, client);
+
+    return record != NULL ? (uint64_t)record->holds_count + record->waits_count : 0;
 }
 
 bool fsm_client_find(const struct fsm *fsm,

@@ -67,6 +67,9 @@ struct fsm_settings {
     uint64_t claims_max; /* holds plus waits in all */
     uint64_t claims_per_client_max;
     uint64_t waiters_per_lock_max;
+    /* Graces that end together take so many clients and claims with them at once; who comes after that goes a
+     * millisecond later. 0: all at once. */
+    uint64_t drop_max;
 };
 
 enum fsm_command_type {
@@ -342,6 +345,9 @@ bool fsm_client_find(const struct fsm *fsm,
                      uint64_t *ret_attach_seq,
                      uint64_t *ret_epoch);
 
+/* Holds and waits of a client; 0 if there is no record of it. */
+uint64_t fsm_client_claims(const struct fsm *fsm, struct fsm_str client);
+
 /* ---- looking ----------------------------------------------------------------------
  *
  *     look = fsm_look_new(fsm, prefix, after, max);
@@ -469,6 +475,9 @@ struct fsm_dump;
 struct fsm_dump *fsm_dump_begin(struct fsm *fsm);
 bool fsm_dump_step(struct fsm_dump *dump, size_t records, fsm_record_cb cb, void *arg);
 void fsm_dump_end(struct fsm_dump *dump);
+
+/* Before the first record: about how many locks will come, so that loading them is faster. */
+void fsm_expect_locks(struct fsm *fsm, uint64_t locks);
 
 /* Add one record to a new machine that is being rebuilt; records must come in the order
  * of fsm_dump(). Returns 0, or -EINVAL if the record contradicts what is there (a damaged

@@ -66,7 +66,7 @@ check_holds(const struct fsm *fsm, const struct lock *lock, struct totals *total
         REQUIRE(!hold->upgrade);
         REQUIRE(hold->type == lock->holds->type);
         REQUIRE(hold->slot < lock->limit);
-        REQUIRE(hold->asked_deadline_ms <= hold->due.at_ms);
+        REQUIRE(hold->extended_ms == 0 || hold->due.at_ms != FSM_UNLIMITED);
         REQUIRE(hold == lock->holds || hold->prev->token < hold->token);
         REQUIRE(hold == lock->holds || hold->prev->due.order < hold->due.order);
         REQUIRE(claim_find_hold(lock, hold->client) == hold);

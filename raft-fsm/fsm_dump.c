@@ -78,7 +78,7 @@ static void dump_hold(const struct claim *hold, struct dump_sink *sink)
                  .hold_ms = hold->hold_ms,
                  .granted_at_ms = hold->since_ms,
                  .deadline_ms = hold->due.at_ms,
-                 .asked_deadline_ms = hold->asked_deadline_ms,
+                 .asked_deadline_ms = hold->due.at_ms - hold->extended_ms,
                  .order = hold->due.order},
     };
 

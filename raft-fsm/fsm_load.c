@@ -155,6 +155,11 @@ static void enter_loaded(struct fsm *fsm, struct claim *claim, uint64_t deadline
     deadline_set(&fsm->deadlines, &claim->due, deadline_ms);
 }
 
+static uint64_t extension_of(const struct fsm_record *record)
+{
+    return record->hold.deadline_ms - record->hold.asked_deadline_ms;
+}
+
 static bool hold_is_valid(const struct fsm *fsm,
                           const struct fsm_record *record,
                           const struct lock *lock,
@@ -180,7 +185,9 @@ static bool hold_is_valid(const struct fsm *fsm,
     }
     return record->hold.hold_ms >= 1 && record->hold.granted_at_ms <= fsm->now_ms &&
            record->hold.deadline_ms > fsm->now_ms &&
-           record->hold.asked_deadline_ms <= record->hold.deadline_ms;
+           record->hold.asked_deadline_ms <= record->hold.deadline_ms &&
+           extension_of(record) <= CLAIM_EXTENDED_MAX &&
+           (extension_of(record) == 0 || record->hold.deadline_ms != FSM_UNLIMITED);
 }
 
 static int load_hold(struct fsm *fsm, const struct fsm_record *record)
@@ -198,13 +205,13 @@ static int load_hold(struct fsm *fsm, const struct fsm_record *record)
         return -EINVAL;
     }
     hold = claim_new(client, lock);
-    hold->type = (uint8_t)record->hold.type;
-    hold->drop = (uint8_t)record->hold.drop;
+    hold->type = record->hold.type & 1;
+    hold->drop = record->hold.drop & 1;
     hold->slot = (uint16_t)record->hold.slot;
     hold->token = record->hold.token;
     hold->hold_ms = record->hold.hold_ms;
-    hold->since_ms = record->hold.granted_at_ms;
-    hold->asked_deadline_ms = record->hold.asked_deadline_ms;
+    hold->since_ms = record->hold.granted_at_ms & CLAIM_SINCE_MASK;
+    hold->extended_ms = (uint32_t)extension_of(record) & CLAIM_EXTENDED_MAX;
     hold->due.order = record->hold.order;
     claim_set_owner_info(hold, record->hold.owner_info);
     enter_loaded(fsm, hold, record->hold.deadline_ms);
@@ -247,11 +254,11 @@ static int load_wait(struct fsm *fsm, const struct fsm_record *record)
     wait = claim_new(client, lock);
     wait->waiting = true;
     wait->upgrade = record->wait.upgrade;
-    wait->type = (uint8_t)record->wait.type;
-    wait->drop = (uint8_t)record->wait.drop;
+    wait->type = record->wait.type & 1;
+    wait->drop = record->wait.drop & 1;
     wait->wait_ms = record->wait.wait_ms;
     wait->hold_ms = record->wait.hold_ms;
-    wait->since_ms = record->wait.queued_at_ms;
+    wait->since_ms = record->wait.queued_at_ms & CLAIM_SINCE_MASK;
     wait->due.order = record->wait.order;
     claim_set_owner_info(wait, record->wait.owner_info);
     enter_loaded(fsm, wait, record->wait.deadline_ms);

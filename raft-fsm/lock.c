@@ -127,8 +127,8 @@ void lock_tell_granted(struct fsm *fsm, const struct claim *hold, bool answer)
 
 void lock_restart_hold(struct fsm *fsm, struct claim *hold)
 {
-    hold->asked_deadline_ms = deadline_after(fsm->now_ms, hold->hold_ms);
-    deadline_set(&fsm->deadlines, &hold->due, hold->asked_deadline_ms);
+    hold->extended_ms = 0;
+    deadline_set(&fsm->deadlines, &hold->due, deadline_after(fsm->now_ms, hold->hold_ms));
 }
 
 void lock_start_hold(struct fsm *fsm, struct claim *claim)
@@ -144,7 +144,7 @@ void lock_start_hold(struct fsm *fsm, struct claim *claim)
     claim->upgrade = false;
     claim->token = ++fsm->token;
     claim->due.order = ++fsm->order;
-    claim->since_ms = fsm->now_ms;
+    claim->since_ms = fsm->now_ms & CLAIM_SINCE_MASK;
     claim->slot = lock->limit > 1 ? slot_take_lowest(lock) : 0;
     claim_enlist(fsm, claim, CLAIM_LAST);
     lock_restart_hold(fsm, claim);

@@ -5,14 +5,19 @@
 
 #include "memory.h"
 
-enum { BUCKETS_MIN = 8 };
+enum { BUCKETS_MIN = 8, BUCKETS_EXPECTED_MAX = 1 << 24 };
 
-void roster_init(struct roster *roster, size_t name_at)
+void roster_init(struct roster *roster, size_t name_at, uint64_t expected)
 {
+    uint32_t buckets = BUCKETS_MIN;
+
+    while (buckets < BUCKETS_EXPECTED_MAX && buckets < expected) {
+        buckets *= 2;
+    }
     *roster = (struct roster){
-        .buckets = memory_new(BUCKETS_MIN * sizeof(roster->buckets[0])),
-        .buckets_count = BUCKETS_MIN,
-        .round = BUCKETS_MIN,
+        .buckets = memory_new(buckets * sizeof(roster->buckets[0])),
+        .buckets_count = buckets,
+        .round = buckets,
         .name_at = name_at,
     };
 }

@@ -31,7 +31,8 @@ struct roster {
     size_t name_at; /* where in a record: a byte for the length, then the name */
 };
 
-void roster_init(struct roster *roster, size_t name_at);
+/* @expected: about so many records will come; 0: who knows. */
+void roster_init(struct roster *roster, size_t name_at, uint64_t expected);
 void roster_release(struct roster *roster); /* the records are their owner's */
 
 struct roster_entry *

@@ -21,6 +21,7 @@
 #ifndef NETLOCK_FSM_STATE_H
 #define NETLOCK_FSM_STATE_H
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,27 +33,39 @@
 #include <uthash.h>
 #include <utlist.h>
 
-/* A hold of a lock, or a place in its queue. A wait becomes a hold in place. */
+enum {
+    CLAIM_SINCE_BITS = 48, /* 8900 years of cluster time */
+    CLAIM_EXTENDED_BITS =
+        28, /* three days; the grace after an election is an hour at most */
+};
+#define CLAIM_SINCE_MASK   ((UINT64_C(1) << CLAIM_SINCE_BITS) - 1)
+#define CLAIM_EXTENDED_MAX ((UINT32_C(1) << CLAIM_EXTENDED_BITS) - 1)
+
+/* A hold of a lock, or a place in its queue. A wait becomes a hold in place. Compact: there are millions. */
 struct claim {
     struct client *client;
     struct lock *lock;
     struct claim *prev, *next; /* of the lock: holds or queue */
     struct claim *client_prev, *client_next;
-    struct deadline due;
-    uint64_t since_ms;
     uint64_t hold_ms; /* of a wait: what it will have */
     union {
         uint64_t token;   /* of a hold */
         uint64_t wait_ms; /* of a wait */
     };
-    uint64_t asked_deadline_ms;    /* of a hold: before any extension by an election */
     struct owner_info *owner_info; /* NULL: none */
-    uint16_t slot;                 /* of a hold */
-    uint8_t type;                  /* enum fsm_type */
-    uint8_t drop;                  /* enum fsm_drop */
-    bool waiting;
-    bool upgrade; /* of a wait: the client holds READ meanwhile */
+    __extension__ struct {
+        uint64_t since_ms : CLAIM_SINCE_BITS;
+        uint64_t slot : 16; /* of a hold */
+    };
+    struct deadline due;
+    uint32_t extended_ms : CLAIM_EXTENDED_BITS; /* of a hold: by an election */
+    uint32_t type : 1;                          /* enum fsm_type */
+    uint32_t drop : 1;                          /* enum fsm_drop */
+    uint32_t waiting : 1;
+    uint32_t upgrade : 1; /* of a wait: the client holds READ meanwhile */
 };
+
+static_assert(sizeof(struct claim) <= 104, "a chunk of malloc() holds 16 n + 8 bytes");
 
 struct owner_info {
     uint8_t len;
@@ -151,6 +164,7 @@ struct fsm {
     const struct claim
         *asked; /* the wait that the command asked for, if its grant is the answer */
     bool answered;
+    uint64_t dropped; /* clients and claims: see fsm_settings.drop_max */
 
     /* Room for the claims of one event, kept from one to the next. */
     struct fsm_claim *shown;

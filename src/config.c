@@ -111,7 +111,8 @@ void config_help(FILE *out)
           "~/.local/state/netlock.\n"
           "\n"
           "Exit status: 0 stopped in order, 2 configuration or data directory refused,\n"
-          "3 could not go on (disk, damaged or diverged state).\n",
+          "3 could not go on (disk, damaged or diverged state), 4 the data is of a newer "
+          "version.\n",
           out);
 }
 

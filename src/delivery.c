@@ -415,6 +415,8 @@ void delivery_on_event(struct server *server,
     audit(server, event, at);
     if (event->ref != 0) {
         deliver_answer(server, event, at);
+    } else if (event->type == FSM_EV_DETACHED) {
+        gone_on_detached(server);
     } else if (event->command == 0) {
         deliver_news(server, event, at);
     }

@@ -45,17 +45,13 @@ uint64_t http_api_cluster_ms(const struct server *server)
 
 static void put_counters(struct body *body, const struct metrics *metrics)
 {
-    uint64_t requests = 0;
     uint64_t denials = 0;
 
-    for (int i = 0; i < METRICS_REQUESTS; i++) {
-        requests += metrics->requests[i];
-    }
     for (int i = 0; i < METRICS_DENIALS; i++) {
         denials += metrics->denials[i];
     }
     json_open(body, "counters", '{');
-    json_number(body, "requests", requests);
+    json_number(body, "requests", metrics_requests(metrics));
     json_number(body, "grants", metrics->grants);
     json_number(body, "waits", metrics->waits);
     json_number(body, "releases", metrics->releases);
@@ -100,6 +96,9 @@ void http_api_status(const struct server *server,
     json_text(body, "role", role_of(server, &info.status));
     json_number(body, "leader_id", info.status.leader_id);
     json_bool(body, "stopping", server->stopping);
+    json_bool(body, "draining", server->draining);
+    json_number(body, "feature_level", info.status.feature_level);
+    json_number(body, "feature_level_max", info.status.feature_level_max);
     json_number(body, "uptime_ms", uv_now(server->loop) - server->started_ms);
     json_number(body, "cluster_time_ms", http_api_cluster_ms(server));
     json_number(body, "commit_index", info.status.commit_index);

@@ -14,6 +14,7 @@
 #include "disk_space.h"
 #include "http.h"
 #include "log.h"
+#include "notify.h"
 #include "offline.h"
 #include "privileges.h"
 #include "server.h"
@@ -32,6 +33,7 @@ struct daemon {
     uv_work_t first_work;
     struct privileges_user user; /* whom root becomes; the name is empty: nobody */
     uv_signal_t terminate, interrupt, hangup, louder, quieter;
+    uv_timer_t watchdog;
     bool stopping;
     int status;
 };
@@ -144,12 +146,14 @@ static void on_stopped(void *arg)
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
     uv_close((uv_handle_t *)&daemon->louder, NULL);
     uv_close((uv_handle_t *)&daemon->quieter, NULL);
+    uv_close((uv_handle_t *)&daemon->watchdog, NULL);
 }
 
 static void on_stop_signal(uv_signal_t *signal, int number)
 {
     struct daemon *daemon = signal->data;
 
+    notify_send("STOPPING=1");
     daemon->stopping = true;
     log_event(&daemon->log, LOG_LEVEL_INFO, "netlockd", "stopping", "signal=%d", number);
     server_stop(daemon->server, on_stopped, daemon);
@@ -193,6 +197,7 @@ static void on_hangup(uv_signal_t *signal, int number)
     if (daemon->stopping) {
         return;
     }
+    notify_reloading();
     reload_log_level(daemon);
     int rv = server_reload(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {
@@ -206,6 +211,7 @@ static void on_hangup(uv_signal_t *signal, int number)
                   "why=%s text=\"what was in force stays so\"",
                   log_quote(quoted, error, strlen(error)));
     }
+    notify_send("READY=1");
 }
 
 /* One level at a time, between error and debug. */
@@ -271,6 +277,7 @@ static void say_ready(const struct daemon *daemon)
              config->cluster);
     fputs(line, stdout);
     fflush(stdout);
+    notify_send("READY=1");
     if (config->ready_file[0] == '\0') {
         return;
     }
@@ -361,6 +368,7 @@ static int run(struct daemon *daemon)
         return refuse(rv, error);
     }
     start_signals(daemon);
+    notify_start_watchdog(&daemon->loop, &daemon->watchdog);
     start_disk_space(daemon);
     rv = server_start(daemon->server, error);
     if (rv == 0 && daemon->http != NULL) {

@@ -15,40 +15,11 @@
 #include "xalloc.h"
 
 enum {
-    DETACHES_PER_TURN_MAX =
-        2048, /* so that ten thousand clients that go do not stall the others */
     TICK_INTERVAL_MS = 1000,
     TRANSFER_MS_MAX = 1000,
 };
 
 /* ---- the turn ---- */
-
-/* Clients without a connection, as far as the replica has room. */
-static void propose_detaches(struct server *server)
-{
-    struct liveness_due due;
-    uint64_t now_ms = uv_now(server->loop);
-
-    server->detaches_blocked = false;
-    for (int i = 0; i < DETACHES_PER_TURN_MAX && server->serving; i++) {
-        if (!liveness_due(server->liveness, now_ms, &due)) {
-            return;
-        }
-        struct fsm_command command = {
-            .type = FSM_CMD_DETACH,
-            .client = due.client,
-            .detach = {.attach_seq = due.attach_seq, .last = true},
-        };
-        if (replica_propose(server_replica(server), &command) != 0) {
-            server->detaches_blocked = true;
-            return;
-        }
-        char id[LOG_CLIENT_ID_BYTES];
-        log_event(server->log, LOG_LEVEL_DEBUG, "server", "client-gone", "client=%s",
-                  log_client_id(id, due.client.data, due.client.len));
-        liveness_gone(server->liveness, due.client);
-    }
-}
 
 static void retry_starved(struct server *server)
 {
@@ -71,11 +42,6 @@ static void send_unsent(struct server *server)
     }
 }
 
-static void on_due(uv_timer_t *timer)
-{
-    propose_detaches(timer->data);
-}
-
 /* Who said Hello: it may be looking for a leader, and is to know where to look next time. */
 static void tell_hello(struct server *server)
 {
@@ -91,20 +57,6 @@ static void tell_hello(struct server *server)
     }
 }
 
-/* What does not fit this turn goes into the next one at once; what has no room waits
- * until the replica has committed something, which is a turn too. */
-static void arm_due(struct server *server)
-{
-    uint64_t now_ms = uv_now(server->loop);
-    uint64_t next_ms = server->serving ? liveness_next_ms(server->liveness) : UINT64_MAX;
-
-    if (next_ms == UINT64_MAX || (next_ms <= now_ms && server->detaches_blocked)) {
-        uv_timer_stop(&server->due);
-        return;
-    }
-    uv_timer_start(&server->due, on_due, next_ms > now_ms ? next_ms - now_ms : 0, 0);
-}
-
 /* Both handles are started before those of the raft node, so that libuv runs them after
  * the node's: what the node had to tell in this turn goes out in this turn. */
 static void on_before_io(uv_prepare_t *prepare)
@@ -112,14 +64,14 @@ static void on_before_io(uv_prepare_t *prepare)
     struct server *server = prepare->data;
 
     send_unsent(server);
-    arm_due(server);
+    gone_arm(server);
 }
 
 static void on_after_io(uv_check_t *check)
 {
     struct server *server = check->data;
 
-    propose_detaches(server);
+    gone_propose(server);
     retry_starved(server);
     if (server->serving && raft_node_membership(server->node) != server->membership) {
         tell_hello(server);
@@ -143,6 +95,7 @@ static void close_sessions(struct server *server)
 static void drop_clients(struct server *server)
 {
     liveness_clear(server->liveness);
+    gone_clear(server);
     close_sessions(server);
     pendings_clear(&server->pendings);
     page_clear(&server->page);
@@ -251,7 +204,8 @@ static struct replica_config replica_config_of(const struct server *server)
                      .clients_max = config->clients_max,
                      .claims_max = config->claims_max,
                      .claims_per_client_max = config->claims_per_client_max,
-                     .waiters_per_lock_max = config->waiters_per_lock_max},
+                     .waiters_per_lock_max = config->waiters_per_lock_max,
+                     .drop_max = GONE_CLAIMS_MAX},
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = config->commands_waiting_max,
         .snapshot_step_records = config->snapshot_step_records,
@@ -268,9 +222,11 @@ static int open_node(struct server *server, char *ret_error)
     const struct config *config = server->config;
     struct raft_node_member members[RAFT_NODE_MEMBERS_MAX];
     char error[RAFT_NODE_ERROR_BYTES] = "";
-    struct replica_host host = {
-        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal,
-        .newer = on_newer};
+    struct replica_host host = {.arg = server,
+                                .on_event = on_event,
+                                .on_role = on_role,
+                                .fatal = on_fatal,
+                                .newer = on_newer};
 
     for (size_t i = 0; i < config->members_count; i++) {
         members[i] = (struct raft_node_member){

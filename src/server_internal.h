@@ -43,6 +43,13 @@ struct secure_contexts {
     struct tls_context *clients, *peers_in, *peers_out;
 };
 
+/* Clients that are leaving the table: see gone.c. */
+struct gone {
+    size_t under_way; /* proposed and not applied */
+    uint64_t claims;  /* theirs, and some for each */
+    bool blocked;     /* no room for more; the next turn tries again */
+};
+
 struct server {
     uv_loop_t *loop;
     const struct config *config;
@@ -78,7 +85,7 @@ struct server {
     struct pendings pendings;
     struct waitings waitings;
     struct liveness *liveness;
-    bool detaches_blocked; /* no room for them; the next turn tries again */
+    struct gone gone;
     struct page page;
     struct server_backup backup;
     struct server_change change;
@@ -125,6 +132,14 @@ void secure_release(struct secure_contexts *contexts);
 
 /* A connection of the server is closed and its memory about to go. */
 void server_session_closed(struct server *server, struct session *session);
+
+/* gone.c: clients leave the table, with so many clients and claims at once. Of one client there are no more
+ * than claims-per-client-max, so in the shipped configuration twice that is the most. */
+enum { GONE_CLAIMS_MAX = 10000 };
+void gone_propose(struct server *server);     /* who is due, as far as there is room */
+void gone_arm(struct server *server);         /* the timer for who is due next */
+void gone_on_detached(struct server *server); /* one of those proposed was applied */
+void gone_clear(struct server *server);       /* this node does not lead any more */
 
 /* admission.c: a socket was accepted; a connection that counted for @address is
  * closed. admission_enter() counts one, wherever it was accepted. */

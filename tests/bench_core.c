@@ -1,4 +1,4 @@
-/* bench_core: processor time of the leader's logic, without disk, network and loop.
+/* bench_core [HOLDS]: processor time of the leader's logic, without disk, network and loop.
  *
  * Prints one line per measurement. Numbers are for comparing builds on one machine. */
 #include <stdio.h>
@@ -15,6 +15,7 @@ enum {
     BATCHES = 2000,
     BATCH_COMMANDS = 256,
     HOLDS = 100000,
+    STEP_RECORDS = 2048, /* a raft_node's */
 };
 
 static double seconds(void)
@@ -34,10 +35,8 @@ static void bench_entry(void)
 {
     struct fsm_command command = lock_command("client-0123456789abcdef0123456789abcdef",
                                               "jobs/nightly/import", 30000, 0);
-    struct entry_header header = {.level = FEATURE_LEVEL_FIRST,
-                                  .cluster_ms = 1u << 30,
-                                  .proposer = 1,
-                                  .batch = 1};
+    struct entry_header header = {
+        .level = FEATURE_LEVEL_FIRST, .cluster_ms = 1u << 30, .proposer = 1, .batch = 1};
     double writing = 0;
     double reading = 0;
 
@@ -90,11 +89,11 @@ static void bench_replica(void)
     cluster_free(c);
 }
 
-static struct fsm *table_of_holds(void)
+static struct fsm *table_of_holds(unsigned holds)
 {
     struct fsm *fsm = fsm_new(1);
 
-    for (unsigned i = 0; i < HOLDS; i++) {
+    for (unsigned i = 0; i < holds; i++) {
         char client[64];
         char name[64];
         snprintf(client, sizeof(client), "client-%032u", i / 10);
@@ -108,9 +107,29 @@ static struct fsm *table_of_holds(void)
     return fsm;
 }
 
-static void bench_snapshot(void)
+/* What a snapshot keeps the loop from at a time. */
+static double longest_step(struct fsm *fsm)
 {
-    struct fsm *fsm = table_of_holds();
+    struct snapshot_writer *writer = snapshot_writer_new(fsm, 1, FEATURE_LEVEL_FIRST);
+    double longest = 0;
+    bool more = true;
+    size_t len;
+    void *data;
+
+    while (more) {
+        double start = seconds();
+        more = snapshot_writer_step(writer, STEP_RECORDS);
+        double step = seconds() - start;
+        longest = step > longest ? step : longest;
+    }
+    snapshot_writer_finish(writer, &data, &len);
+    raft_free(data);
+    return longest;
+}
+
+static void bench_snapshot(unsigned holds)
+{
+    struct fsm *fsm = table_of_holds(holds);
     struct fsm *copy;
     uint64_t index;
     void *data;
@@ -124,17 +143,21 @@ static void bench_snapshot(void)
         abort();
     }
     double decoding = seconds() - start;
-    printf("snapshot of %d holds: encode %.1f ms, decode %.1f ms, %.1f MB\n", HOLDS,
+    printf("snapshot of %u holds: encode %.1f ms, decode %.1f ms, %.1f MB\n", holds,
            encoding * 1e3, decoding * 1e3, (double)len / 1e6);
+    printf("  in steps of %d records: longest step %.2f ms\n", STEP_RECORDS,
+           longest_step(fsm) * 1e3);
     raft_free(data);
     fsm_free(copy);
     fsm_free(fsm);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    unsigned holds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : HOLDS;
+
     bench_entry();
     bench_replica();
-    bench_snapshot();
+    bench_snapshot(holds);
     return 0;
 }

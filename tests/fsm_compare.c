@@ -80,7 +80,8 @@ static bool settings_same(const struct fsm_settings *a, const struct fsm_setting
     return a->reattach_grace_ms == b->reattach_grace_ms &&
            a->clients_max == b->clients_max && a->claims_max == b->claims_max &&
            a->claims_per_client_max == b->claims_per_client_max &&
-           a->waiters_per_lock_max == b->waiters_per_lock_max;
+           a->waiters_per_lock_max == b->waiters_per_lock_max &&
+           a->drop_max == b->drop_max;
 }
 
 static bool hold_same(const struct fsm_record *a, const struct fsm_record *b)

@@ -470,14 +470,24 @@ static int
 fsm_take_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct mem_node *node = fsm->data;
-    size_t len = sizeof node->sum + node->snapshot_bytes;
 
     *n_bufs = 1;
-    *bufs = raft_malloc(sizeof **bufs);
-    (*bufs)[0] = (struct raft_buffer){.base = raft_calloc(1, len), .len = len};
-    memcpy((*bufs)[0].base, &node->sum, sizeof node->sum);
+    *bufs = raft_calloc(1, sizeof **bufs);
     node->snapshots_taken++;
+    node->snapshot_buf = *bufs;
+    node->snapshot_sum = node->sum;
+    if (!node->snapshot_later) {
+        mem_snapshot_fill(node);
+    }
     return 0;
+}
+
+void mem_snapshot_fill(struct mem_node *node)
+{
+    size_t len = sizeof node->sum + node->snapshot_bytes;
+
+    *node->snapshot_buf = (struct raft_buffer){.base = raft_calloc(1, len), .len = len};
+    memcpy(node->snapshot_buf->base, &node->snapshot_sum, sizeof node->snapshot_sum);
 }
 
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)

@@ -83,6 +83,12 @@ struct mem_node {
     unsigned snapshots_restored;
     unsigned installs_sent; /* asked of the io below the guard */
     unsigned sends_while_closing;
+
+    /* Its last snapshot: libraft's buffer, filled at once or, with `snapshot_later`, by mem_snapshot_fill(). */
+    bool snapshot_later;
+    struct raft_buffer *snapshot_buf;
+    uint64_t snapshot_sum;
+
     unsigned
         longest_before_change; /* entries in front of a change of membership, in one message */
 };
@@ -126,5 +132,8 @@ int mem_apply(struct mem_node *node, uint64_t number);
 
 /* Complete the oldest held operation of @type of @node with @status; false if there is none. */
 bool mem_complete(struct mem_node *node, enum mem_op_type type, int status);
+
+/* The bytes that a snapshot with `snapshot_later` owes. */
+void mem_snapshot_fill(struct mem_node *node);
 
 #endif

@@ -10,7 +10,7 @@ struct model *model_new(void)
 
     assert(model != NULL);
     model->settings =
-        (struct fsm_settings){0, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+        (struct fsm_settings){0, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0};
     return model;
 }
 
@@ -191,7 +191,12 @@ static bool next_due(struct model *model)
             client = candidate;
         }
     }
-    if (client != NULL) {
+    if (client != NULL && model->settings.drop_max != 0 &&
+        model->dropped >= model->settings.drop_max) {
+        client->grace_end_ms = model->now_ms + 1;
+    } else if (client != NULL) {
+        model->dropped += 1 + model_count(model, client->id, NULL, true) +
+                          model_count(model, client->id, NULL, false);
         model_go(model, client, false);
     } else if (claim != NULL && claim->waiting) {
         const char *lock = claim->lock;
@@ -260,6 +265,7 @@ void model_apply(struct model *model, const struct fsm_command *command)
     model->command = command;
     model->events_count = 0;
     model->shown_count = 0;
+    model->dropped = 0;
     if (command->time_ms > model->now_ms) {
         model->now_ms = command->time_ms;
     }

@@ -64,6 +64,7 @@ struct model {
     int names_count;
 
     /* Of the last command. */
+    uint64_t dropped;
     const struct fsm_command *command;
     struct fsm_event events[MODEL_EVENTS_MAX];
     size_t events_count;

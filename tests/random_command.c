@@ -72,6 +72,7 @@ static void random_epoch(uint64_t *random, struct fsm_command *command)
         .claims_max = random_number(random),
         .claims_per_client_max = random_number(random),
         .waiters_per_lock_max = random_number(random),
+        .drop_max = random_number(random),
     };
 }
 

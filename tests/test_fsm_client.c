@@ -335,6 +335,46 @@ static void a_missing_client_can_be_detached_before_its_grace_ends(void **state)
     assert_told(t, "");
 }
 
+static void graces_that_end_together_end_in_turns(void **state)
+{
+    struct table *t = *state;
+
+    t->settings.drop_max = 3;
+    attach_all(t, "a b c");
+    lock(t, "a", "K", (struct ask){0});
+    lock(t, "a", "L", (struct ask){0});
+    lock(t, "b", "M", (struct ask){0});
+    lock(t, "b", "O", (struct ask){0});
+    lock(t, "c", "N", (struct ask){0});
+    lock(t, "c", "M", (struct ask){.wait = true});
+    epoch(t);
+    pass(t, t->settings.reattach_grace_ms);
+    assert_told(t, "a ended");
+    table_reload(t);
+    pass(t, 1);
+    assert_told(t, "c granted M W#6; b ended");
+    pass(t, 1);
+    assert_told(t, "c ended");
+    assert_int_equal(fsm_next_deadline_ms(t->fsm), FSM_UNLIMITED);
+}
+
+static void who_comes_back_before_its_turn_keeps_everything(void **state)
+{
+    struct table *t = *state;
+
+    t->settings.drop_max = 1;
+    attach_all(t, "a b");
+    lock(t, "a", "K", (struct ask){0});
+    lock(t, "b", "L", (struct ask){0});
+    epoch(t);
+    pass(t, t->settings.reattach_grace_ms);
+    assert_told(t, "a ended");
+    attach(t, "b");
+    pass(t, 1000);
+    assert_told(t, "");
+    assert_int_equal(fsm_counts(t->fsm).holds, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +397,8 @@ int main(void)
         fsm_test(a_gone_client_cannot_act_before_it_attaches),
         fsm_test(a_record_ends_when_nothing_is_left),
         fsm_test(a_missing_client_can_be_detached_before_its_grace_ends),
+        fsm_test(graces_that_end_together_end_in_turns),
+        fsm_test(who_comes_back_before_its_turn_keeps_everything),
     };
 
     return cmocka_run_group_tests_name("fsm_client", tests, NULL, NULL);

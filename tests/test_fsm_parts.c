@@ -271,6 +271,7 @@ static void every_field_of_a_command_is_in_its_digest_but_the_ref(void **state)
     COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.claims_max, 1);
     COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.claims_per_client_max, 1);
     COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.waiters_per_lock_max, 1);
+    COMMAND_MATTERS(FSM_CMD_EPOCH, epoch.settings.drop_max, 1);
     COMMAND_MATTERS(FSM_CMD_ATTACH, attach.has_epoch, true);
     COMMAND_MATTERS(FSM_CMD_ATTACH, attach.supersede, true);
     COMMAND_MATTERS(FSM_CMD_ATTACH, attach.create, true);

@@ -405,6 +405,7 @@ static void round_begin(struct round *round)
         .claims_max = tight ? round->clients + 1 : 100000,
         .claims_per_client_max = tight ? 3 : 1000,
         .waiters_per_lock_max = tight ? 4 : 1000,
+        .drop_max = chance(round, 50) ? 1 + below(round, 8) : 0,
     };
     round->fsm = fsm_new(draw(&round->random));
     round->twin = fsm_new(draw(&round->random));

@@ -97,6 +97,64 @@ static void a_dump_that_is_loaded_gives_the_same_dump(void **state)
     fsm_free(old);
 }
 
+static void load_step(void *arg, const struct fsm_record *record)
+{
+    assert_int_equal(fsm_load(arg, record), 0);
+}
+
+/* Each step is followed by a command that changes, ends or makes what the dump has given, has not given, or
+ * must not give. */
+static void a_dump_in_steps_is_of_the_moment_in_which_it_began(void **state)
+{
+    struct table *t = *state;
+    struct fsm *copy = fsm_new(78);
+    struct fsm_dump *dump;
+    uint64_t hash;
+
+    fill(t);
+    hash = fsm_hash(t->fsm);
+    dump = fsm_dump_begin(t->fsm);
+    fsm_dump_step(dump, 1, load_step, copy);
+    release(t, "c", "expired", 0);
+    attach_epoch(t, "b", 9, true);
+    fsm_dump_step(dump, 1, load_step, copy);
+    detach(t, "secret");
+    attach_all(t, "new");
+    fsm_dump_step(dump, 1, load_step, copy);
+    lock(t, "new", "after", (struct ask){0});
+    release(t, "c", "read", 0);
+    release(t, "c", "count", 0);
+    force(t, "kept", 0);
+    while (fsm_dump_step(dump, 1, load_step, copy)) {
+        pass(t, 300);
+    }
+    fsm_dump_end(dump);
+    assert_int_equal(fsm_load_end(copy), 0);
+
+    assert_true(fsm_hash(copy) == hash);
+    assert_true(fsm_hash(t->fsm) != hash);
+    fsm_check(t->fsm);
+    fsm_free(copy);
+}
+
+static void a_dump_given_up_leaves_no_trace(void **state)
+{
+    struct table *t = *state;
+    struct records before;
+    struct records after;
+
+    fill(t);
+    before = dump(t);
+    struct fsm_dump *given_up = fsm_dump_begin(t->fsm);
+    fsm_dump_step(given_up, 3, NULL, NULL);
+    fsm_dump_end(given_up);
+    after = dump(t);
+
+    assert_true(records_equal(&before, &after));
+    records_release(&before);
+    records_release(&after);
+}
+
 static void the_records_come_in_the_order_that_the_header_says(void **state)
 {
     struct table *t = *state;
@@ -302,6 +360,9 @@ static void a_damaged_hold_is_refused(void **state)
     DAMAGED(FSM_REC_HOLD, 0, record->hold.granted_at_ms = 1000000);
     DAMAGED(FSM_REC_HOLD, 0, record->hold.deadline_ms = 1);
     DAMAGED(FSM_REC_HOLD, 0, record->hold.asked_deadline_ms = FSM_UNLIMITED);
+    DAMAGED(FSM_REC_HOLD, 0, record->hold.deadline_ms += 1 << 28);
+    DAMAGED(FSM_REC_HOLD, 0, record->hold.deadline_ms = FSM_UNLIMITED;
+            record->hold.asked_deadline_ms = FSM_UNLIMITED - 1);
     DAMAGED(FSM_REC_HOLD, 1, record->hold.type = FSM_WRITE);
     DAMAGED(FSM_REC_HOLD, 2, record->hold.type = FSM_WRITE);
     DAMAGED(FSM_REC_HOLD, 2, record->hold.client = str("a"));
@@ -497,6 +558,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fsm_test(a_dump_that_is_loaded_gives_the_same_dump),
+        fsm_test(a_dump_in_steps_is_of_the_moment_in_which_it_began),
+        fsm_test(a_dump_given_up_leaves_no_trace),
         fsm_test(the_records_come_in_the_order_that_the_header_says),
         fsm_test(a_rebuilt_machine_goes_on_as_the_first_would_have),
         fsm_test(the_first_command_ends_the_load_by_itself),

@@ -65,6 +65,52 @@ static void a_snapshot_that_meets_the_own_is_installed_later(void **state)
     mem_release(&cluster);
 }
 
+/* ---- a snapshot whose bytes come later ------------------------------------------------------ */
+
+static void take_snapshot_later(struct mem_cluster *cluster,
+                                const struct raft_guard_host *host)
+{
+    struct mem_node *node;
+
+    mem_init(cluster, 1, GUARD_ALL, host);
+    mem_elect(cluster, 1);
+    node = mem_node(cluster, 1);
+    node->snapshot_later = true;
+    guard_set_snapshots(node, 20, 5);
+    guard_apply_some(cluster, 1, 20);
+    assert_int_equal(node->snapshots_taken, 1);
+    raft_guard_snapshot_turn(&node->guard);
+    mem_run(cluster);
+    assert_true(node->raft.legacy.snapshot_taking);
+}
+
+static void a_snapshot_is_stored_when_its_bytes_are_there(void **state)
+{
+    static struct mem_cluster cluster;
+    struct mem_node *node;
+    (void)state;
+
+    take_snapshot_later(&cluster, &GUARD_NO_FATAL);
+    node = mem_node(&cluster, 1);
+    guard_apply_some(&cluster, 1, 3);
+    mem_snapshot_fill(node);
+    raft_guard_snapshot_turn(&node->guard);
+    raft_guard_snapshot_turn(&node->guard);
+    mem_run(&cluster);
+    assert_false(node->raft.legacy.snapshot_taking);
+    assert_int_equal(node->snapshots_taken, 1);
+    mem_release(&cluster);
+}
+
+static void a_node_that_closes_waits_for_no_bytes(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    take_snapshot_later(&cluster, &GUARD_NO_FATAL);
+    mem_release(&cluster);
+}
+
 /* ---- B2: a write of the log that fails ------------------------------------------------------ */
 
 static void follower_append_fails_child(unsigned guarded)
@@ -494,6 +540,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unguarded_a_snapshot_that_meets_the_own_kills_the_node),
         cmocka_unit_test(a_snapshot_that_meets_the_own_is_installed_later),
+        cmocka_unit_test(a_snapshot_is_stored_when_its_bytes_are_there),
+        cmocka_unit_test(a_node_that_closes_waits_for_no_bytes),
         cmocka_unit_test(unguarded_a_follower_that_cannot_write_frees_memory_twice),
         cmocka_unit_test(a_node_that_cannot_write_is_stopped_with_a_reason),
         cmocka_unit_test(unguarded_a_failed_install_leaves_the_node_deaf),

@@ -8,11 +8,13 @@ import http.client
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 
 from plain_client import PlainClient, UNLIMITED, WAIT
@@ -270,6 +272,39 @@ def the_page_needs_nothing_from_elsewhere():
         assert set(re.findall(r"https?://[^\"' )]+", text)) <= {"http://www.w3.org/2000/svg"}
 
 
+def rendered(url):
+    """The page as Debian's chromium has it after some seconds of its own time."""
+    with tempfile.TemporaryDirectory(prefix="netlock-browser-") as profile:
+        run = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+                              f"--user-data-dir={profile}", "--virtual-time-budget=5000", url],
+                             capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
+
+
+@test
+def a_browser_shows_locks_queues_and_members():
+    if not shutil.which("chromium"):
+        print("skip: chromium is not installed")
+        return
+    with Watched(**CALM) as cluster:
+        cluster.start()
+        url = f"http://{cluster.ports[1].address}/"
+        assert "Nobody holds a lock." in rendered(url)
+        with cluster.plain() as client:
+            for name in ("a", "b"):
+                client.attach(name)
+            client.lock("<b onclick=x>job", client_id="a", mode=WAIT, lock_timeout=3600000)
+            client.lock("<b onclick=x>job", client_id="b", mode=WAIT, wait_timeout=UNLIMITED)
+            page = rendered(url)
+        assert "&lt;b onclick=x&gt;job" in page and "<b onclick" not in page, "a name became a tag"
+        for words in ("leader’s view", "1 waiting", "1–1", "serving", "(this one)"):
+            assert words in page, words
+        assert re.search(r'<span id="draining"[^>]* hidden', page), "it does not drain"
+        assert cluster.netlock("drain", "1", "--timeout", "100ms").returncode == 69
+        assert not re.search(r'<span id="draining"[^>]* hidden', rendered(url)), "it drains"
+
+
 @test
 def what_is_not_asked_properly_is_refused():
     with Watched() as cluster:
@@ -336,6 +371,24 @@ def whoever_guesses_tokens_waits_at_both_ports():
         assert cluster.status_of("/healthz", token="guess") == 200
         wait_until(lambda: cluster.status_of("/api/status", token=token) == 200, WAIT_S,
                    "a token that is right is taken")
+
+
+@test
+def one_address_does_not_keep_the_others_from_the_port():
+    with Watched() as cluster:
+        cluster.start_node(1)
+        wait_until(lambda: "ready" in cluster.log_text(1), WAIT_S, "the node listens")
+        host, port = cluster.ports[1].address.split(":")
+        slow = []
+        for _ in range(100):
+            slow.append(socket.create_connection((host, int(port)), timeout=WAIT_S))
+            slow[-1].sendall(b"GET /healthz HT")
+        other = socket.create_connection((host, int(port)), timeout=WAIT_S, source_address=("127.0.0.2", 0))
+        other.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+        assert not select.select([slow[0]], [], [], 0)[0], "only when those before it were given up"
+        for connection in slow + [other]:
+            connection.close()
 
 
 @test

@@ -96,6 +96,20 @@ install_all "$packages" "installation"
 for page in man1/netlock.1 man8/netlockd.8 man5/netlock.conf.5 man3/libnetlock.3; do
     [ -e "$root/usr/share/man/$page" ] || [ ! -x "$(command -v scdoc)" ] || fail "no page $page"
 done
+entry=$(chroot "$root" getent passwd netlock) || fail "no account netlock"
+case $entry in *:/usr/sbin/nologin) ;; *) fail "somebody can log in as netlock: $entry" ;; esac
+[ "$(chroot "$root" stat -c '%U:%G %a' /etc/netlock)" = "root:netlock 750" ] || fail "who reads the configuration?"
+unit=$root/lib/systemd/system/netlockd.service
+[ -e "$unit" ] || fail "no unit"
+[ -L "$root/etc/systemd/system/multi-user.target.wants/netlockd.service" ] || fail "the unit is not enabled"
+for doc in $(sed -n 's/^Documentation=//p' "$unit" | tr ' ' '\n' | sed -n 's/^file://p'); do
+    [ -e "$root$doc" ] || fail "the unit names $doc, which is not there"
+done
+for example in alerts.yml grafana.json; do
+    [ -e "$root/usr/share/doc/netlock-server/examples/$example" ] || fail "no $example"
+done
+[ -e "$root/usr/share/bash-completion/completions/netlock" ] || fail "no completion"
+chroot "$root" dpkg -s netlock-server | grep -q '^ /etc/netlock/netlock.conf' || fail "the configuration is no conffile"
 in_root netlockd --config /etc/netlock/netlock.conf --check >/dev/null || fail "the shipped configuration"
 chroot "$root" dpkg -s libnetlock0 | grep -q '^Status: install ok installed' || fail "libnetlock0"
 [ "$(chroot "$root" sh -c 'ldconfig -p | grep -c libnetlock.so.0')" -ge 1 ] || fail "ldconfig does not know libnetlock"
@@ -121,6 +135,7 @@ done
 install_all "$work/newer" "upgrade"
 chroot "$root" dpkg -s netlock-server | grep -q '^Version:.*newer' || fail "it was not upgraded"
 grep -q "the operator's" "$root/etc/netlock/netlock.conf" || fail "the upgrade lost the configuration"
+[ -e "$root/etc/netlock/netlock.conf.dpkg-dist" ] || fail "the new configuration is not there to look at"
 start
 netlock status --json kept | grep -q '"client_id": "tester"' || fail "the upgrade lost a lock"
 stop
@@ -132,6 +147,7 @@ in_root apt-get remove -y netlock-server netlock libnetlock0 libnetlock-dev >>"$
 }
 [ -d "$root/var/lib/netlock/raft" ] || fail "the removal took the data"
 [ -e "$root/etc/netlock/netlock.conf" ] || fail "the removal took the configuration"
+[ ! -e "$unit" ] || fail "the removal left the unit"
 # The other packages have nothing that a removal would leave.
 in_root dpkg --purge netlock-server >"$work/purge.log" 2>&1 || {
     cat "$work/purge.log"
@@ -141,4 +157,5 @@ in_root dpkg --purge netlock-server >"$work/purge.log" 2>&1 || {
 [ ! -e "$root/etc/netlock" ] || fail "the purge left the configuration"
 left=$(find "$root/usr" "$root/lib" "$root/etc" -xdev -name '*netlock*' 2>/dev/null || true)
 [ -z "$left" ] || fail "left after the purge: $left"
+chroot "$root" getent passwd netlock >/dev/null || fail "the account's number is free for others"
 echo "ok"

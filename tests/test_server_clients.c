@@ -626,6 +626,42 @@ static void thousands_of_clients_of_one_connection_go_with_it(void **state)
     peer_close(&operator);
 }
 
+/* A turn is as long as what one entry frees takes: so many claims, and those of one client more. */
+static void many_claims_that_go_together_are_freed_by_several_entries(void **state)
+{
+    enum { CLIENTS = 4, LOCKS = 4000, AT_ONCE = 200 };
+    struct peer peer, waiter;
+    char client[16], name[32];
+
+    peer_open(&peer, *state);
+    for (int i = 0; i < CLIENTS * LOCKS; i++) {
+        snprintf(client, sizeof(client), "c%d", i / LOCKS);
+        snprintf(name, sizeof(name), "%s/%d", client, i % LOCKS);
+        send_request(&peer, WIRE_REQ_LOCK, client, name);
+        if (i % AT_ONCE == AT_ONCE - 1) {
+            for (int k = 0; k < AT_ONCE; k++) {
+                peer_expect(&peer, WIRE_RESP_GRANTED);
+            }
+        }
+    }
+    peer_open(&waiter, *state);
+    peer_hello(&waiter, 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        snprintf(name, sizeof(name), "c%d/0", i);
+        queue(&waiter, "", name);
+    }
+
+    peer_close(&peer);
+
+    uint64_t first = peer_expect(&waiter, WIRE_RESP_GRANTED).position.index;
+    uint64_t last = first;
+    for (int i = 1; i < CLIENTS; i++) {
+        last = peer_expect(&waiter, WIRE_RESP_GRANTED).position.index;
+    }
+    assert_true(first != last);
+    peer_close(&waiter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -653,6 +689,7 @@ int main(void)
         TEST(pings_keep_a_session_alive),
         TEST(client_whose_connection_dies_while_attaching_is_detached),
         TEST(thousands_of_clients_of_one_connection_go_with_it),
+        TEST(many_claims_that_go_together_are_freed_by_several_entries),
 #undef TEST
     };
 

@@ -102,7 +102,7 @@ static void apply_some(struct fsm *fsm, uint64_t *random, unsigned commands)
             command->attach.has_epoch = false;
         }
         if (command->type == FSM_CMD_EPOCH) {
-            command->epoch.settings = (struct fsm_settings){1000, 1000, 1000, 1000, 1000};
+            command->epoch.settings = (struct fsm_settings){1000, 1000, 1000, 1000, 1000, 20};
         }
         fsm_apply(fsm, command, NULL);
     }
@@ -151,6 +151,37 @@ static void a_table_comes_back_equal_and_goes_on_equal(void **state)
         fsm_free(fsm);
     }
     assert_true(claims > TABLES); /* or nothing was shown */
+}
+
+static void a_table_encoded_in_steps_is_as_if_at_once(void **state)
+{
+    uint64_t random = 77;
+    struct fsm *fsm = fsm_new(1);
+    struct bytes at_once;
+    struct bytes in_steps;
+    void *data;
+
+    (void)state;
+    apply_some(fsm, &random, COMMANDS);
+    at_once = encode(fsm);
+
+    struct snapshot_writer *writer =
+        snapshot_writer_new(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST);
+    while (snapshot_writer_step(writer, 2)) {
+        apply_some(fsm, &random, 1);
+    }
+    snapshot_writer_finish(writer, &data, &in_steps.len);
+    in_steps.data = data;
+
+    assert_int_equal(in_steps.len, at_once.len);
+    assert_memory_equal(in_steps.data, at_once.data, at_once.len);
+    raft_free(at_once.data);
+    raft_free(in_steps.data);
+
+    writer = snapshot_writer_new(fsm, COMMANDS_INDEX, FEATURE_LEVEL_FIRST);
+    snapshot_writer_step(writer, 2);
+    snapshot_writer_free(writer);
+    fsm_free(fsm);
 }
 
 static void an_empty_table_comes_back(void **state)
@@ -311,6 +342,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_comes_back_equal_and_goes_on_equal),
+        cmocka_unit_test(a_table_encoded_in_steps_is_as_if_at_once),
         cmocka_unit_test(an_empty_table_comes_back),
         cmocka_unit_test(a_hold_takes_little_more_than_its_names),
         cmocka_unit_test_setup_teardown(every_flipped_bit_is_noticed, setup, teardown),

@@ -4,12 +4,13 @@ import ctypes
 import fcntl
 import os
 import subprocess
+import time
 
 from .volatile_disk import VolatileDisk
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2          # what only the page cache or the journal's memory has is lost
-SIZE_MB = 64
+SIZE_MB = 192            # room above the floor of netlockd (disk-free-min)
 
 
 class Disks:
@@ -59,8 +60,18 @@ class Disks:
 
     def power_on(self, number):
         """After its node has died: the file system as the disk has it, its journal replayed."""
-        subprocess.run(["umount", self.path(number)], check=True)
+        self._unmount(number)
         self._mount(number)
+
+    def _unmount(self, number):
+        """And the loop device is gone: a file system that somebody else still has would come back as it was."""
+        image, path = self._mounts[number]
+        subprocess.run(["umount", path], check=True)
+        end = time.monotonic() + 30
+        while subprocess.run(["losetup", "-j", image], check=True, capture_output=True).stdout:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{path} was unmounted, and somebody still has it")
+            time.sleep(0.01)
 
     def free_bytes(self, number):
         stat = os.statvfs(self.path(number))
@@ -69,10 +80,10 @@ class Disks:
     def fill(self, number):
         """Until nothing more fits."""
         with open(os.path.join(self.path(number), "fill"), "ab", buffering=0) as file:
-            for size in (1 << 20, 1 << 16, 1 << 12):
+            for size in (1 << 24, 1 << 20, 1 << 16, 1 << 12):
                 try:
                     while True:
-                        file.write(b"\0" * size)
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
                 except OSError:
                     continue
 
@@ -108,7 +119,7 @@ class VolatileDisks(Disks):
         return self._disks[number].look()
 
     def power_on(self, number):
-        subprocess.run(["umount", self.path(number)], check=True)
+        self._unmount(number)
         self._disks[number].power_on()
         self._mount(number)
 

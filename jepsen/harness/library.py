@@ -37,11 +37,16 @@ ON_NOTICE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(Notice))
 ON_DONE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(Grant))
 
 
+class Credentials(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_char_p) for name in ("ca", "cert", "key", "access_token")]
+
+
 class Options(ctypes.Structure):
     _fields_ = [("servers", ctypes.c_char_p), ("client_id", ctypes.c_char_p), ("secret", ctypes.c_void_p),
                 ("connect_timeout_ms", ctypes.c_uint32), ("session_grace_ms", ctypes.c_uint32),
                 ("drift_ppm", ctypes.c_uint32), ("flags", ctypes.c_uint), ("application", ctypes.c_char_p),
-                ("on_notice", ON_NOTICE), ("arg", ctypes.c_void_p), ("share_id", ctypes.c_bool)]
+                ("on_notice", ON_NOTICE), ("arg", ctypes.c_void_p), ("share_id", ctypes.c_bool),
+                ("credentials", Credentials), ("error_text", ctypes.c_char_p)]
 
 
 class LockOptions(ctypes.Structure):

@@ -59,6 +59,7 @@ class Cluster:
         self.reach, self.options = reach, options or {}
         self.nodes = {n: Node(n, directory, *where[n]) for n in where}
         self.unexpected = []  # (node, status): ended without being told to
+        self.pids = []        # of all that were started
         for node in self.nodes.values():
             self.write_config(node)
 
@@ -92,6 +93,7 @@ class Cluster:
             node.process = subprocess.Popen([*node.prefix, self.binary, "--config", node.config],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=environment, start_new_session=True)
+        self.pids.append(node.process.pid)
         node.paused, node.expected_end = False, False
 
     def _wait_lock_free(self, node):

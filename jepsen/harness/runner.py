@@ -7,8 +7,11 @@ import asyncio
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from . import workload_list
@@ -23,6 +26,7 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GRACE_MS = 6000
 FINISH_SECONDS = 90   # for the clients, after everything was healed
 WORKERS = 2
+MEMORY = "/dev/shm"
 
 
 class Workers:
@@ -48,8 +52,8 @@ class Workers:
             json.dump(config, file)
         with open(run.path("processes", f"p{number}.log"), "wb") as log:
             self.processes[number] = (subprocess.Popen(
-                [*run.client_prefix(group), sys.executable, "-B", "-m", "harness.worker", path], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log), clients)
+                [*run.client_prefix(group), sys.executable, "-B", "-m", "harness.worker", path], cwd=HERE,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log), clients)
         return number
 
     def running(self):
@@ -75,7 +79,9 @@ class Workers:
         return stuck
 
     def failed(self):
-        return [n for n, (process, _clients) in self.processes.items() if process.returncode > 0]
+        """Those that ended otherwise than they should, or than a nemesis wanted it."""
+        return [n for n, (process, _clients) in self.processes.items()
+                if process.returncode not in (0, -signal.SIGKILL)]
 
 
 class Run:
@@ -85,14 +91,28 @@ class Run:
         self.options = options
         self.build = os.path.abspath(options.build)
         self.directory = os.path.abspath(options.out)
-        for folder in ("history", "processes", "nodes", "sets"):
+        for folder in ("processes", "nodes"):
             os.makedirs(self.path(folder), exist_ok=True)
+        self._keep_in_memory("history", "sets")
         self.groups = ["c0", "c1"]
         self.facts = {"unexpected": [], "stuck": [], "failed": [], "hashes": {}, "probes": {}, "errors": [],
                       "resources": {}}
 
     def path(self, *parts):
         return os.path.join(self.directory, *parts)
+
+    def _keep_in_memory(self, *folders):
+        """Until the end: clients that wait for the disks that nodes sync would measure those, and be late."""
+        self._memory = tempfile.mkdtemp(prefix="netlock-jepsen-", dir=MEMORY if os.path.isdir(MEMORY) else None)
+        for folder in folders:
+            os.mkdir(os.path.join(self._memory, folder))
+            os.symlink(os.path.join(self._memory, folder), self.path(folder))
+
+    def _bring_home(self):
+        for folder in os.listdir(self._memory):
+            os.unlink(self.path(folder))
+            shutil.move(os.path.join(self._memory, folder), self.path(folder))
+        os.rmdir(self._memory)
 
     def addresses(self, group):
         return {n: self.network.client_address(group, n) for n in self.cluster}
@@ -148,6 +168,7 @@ class Run:
             jitter.wait()
             self.tear_down()
             self._keep_facts()
+            self._bring_home()
 
     def prepare_nodes(self):
         """Before the first start."""
@@ -169,6 +190,7 @@ class Run:
             time.sleep(0.5)
             self.cluster.look_for_the_dead()
             self._look_at_resources()
+        self.facts["load"] = os.getloadavg()[0]
         world.stopping.set()
         for thread in threads:
             thread.join(60)

@@ -114,7 +114,8 @@ def _weigh_timing(verdict, timing):
     jitter = [ms for _t, ms, process in story.late if process == "jitter"]
     share = sum(jitter) * MS / max(1, story.end - story.start)
     worst = max((ms for _t, ms, _p in story.late), default=0)
-    verdict.figures["lateness"] = f"worst {worst} ms, {share:.1%} of the time"
+    load = verdict.facts.get("load")
+    verdict.figures["lateness"] = f"worst {worst} ms, {share:.1%} of the time" + (f"; load {load:.0f}" if load else "")
     if not timing:
         return
     if verdict.options.get("lenient") or share > LATE_SHARE_MAX or worst > LATE_MAX_MS:

@@ -24,6 +24,7 @@ MAX_WRITE = 1 << 17
 FORGET, GETATTR, OPEN, READ, WRITE, STATFS, RELEASE = 2, 3, 14, 15, 16, 17, 18
 FSYNC, FLUSH, INIT, ACCESS, INTERRUPT, DESTROY, BATCH_FORGET = 20, 25, 26, 34, 36, 38, 42
 BIG_WRITES, MAX_PAGES = 1 << 5, 1 << 22
+DIRECT_IO = 1   # of an open file: the kernel keeps no copy, which would outlive what the medium has lost
 _IN = struct.Struct("<IIQQIIII")
 _OUT = struct.Struct("<IiQ")
 _READ = struct.Struct("<QQII")      # handle, offset, size, flags; the same of a write
@@ -31,7 +32,7 @@ _ATTR = struct.Struct("<6Q10I")
 _INIT = struct.Struct("<IIIIHHIIHHII24x")
 
 
-class _Cache:
+class Cache:
     """What the medium has, and above it the sectors that were written since the last flush."""
 
     def __init__(self, image, seed):
@@ -88,7 +89,7 @@ class _Server:
     def __init__(self, fuse, image, control, seed):
         self._fuse, self._control = fuse, control
         self._size = os.fstat(image).st_size
-        self._cache = _Cache(image, seed)
+        self._cache = Cache(image, seed)
         self._handlers = {INIT: self._init, GETATTR: self._getattr, OPEN: self._open, READ: self._read,
                           WRITE: self._write, FSYNC: self._fsync, STATFS: self._statfs,
                           FLUSH: self._nothing, RELEASE: self._nothing, ACCESS: self._nothing}
@@ -141,7 +142,7 @@ class _Server:
         return 0, struct.pack("<QII", 3600, 0, 0) + attr
 
     def _open(self, _body):
-        return 0, struct.pack("<QII", 0, 0, 0)
+        return 0, struct.pack("<QII", 0, DIRECT_IO, 0)
 
     def _statfs(self, _body):
         return 0, struct.pack("<5Q4I24x", 0, 0, 0, 0, 0, 4096, 255, 4096, 0)

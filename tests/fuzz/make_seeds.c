@@ -57,7 +57,7 @@ static void some_command(uint64_t *random, struct random_command *ret)
         command->attach.has_epoch = false;
         command->attach.secret_digest.len = 0;
     } else if (command->type == FSM_CMD_EPOCH) {
-        command->epoch.settings = (struct fsm_settings){50, 100, 100, 100, 100};
+        command->epoch.settings = (struct fsm_settings){50, 100, 100, 100, 100, 3};
     } else if (command->type == FSM_CMD_DETACH) {
         command->detach.attach_seq = 1 + random_below(random, 3);
     }
