@@ -202,7 +202,8 @@ static const char *check(struct membership *membership,
         return busy_text;
     }
     if (replica_level(membership->replica) < FEATURE_LEVEL_MEMBERS) {
-        return "not all nodes can: each must run a build that changes members, and be connected once";
+        return "not all nodes can: each must run a build that changes members, and be "
+               "connected once";
     }
     if (change->verb == MEMBERSHIP_ADD) {
         return check_add(membership, change);

@@ -204,8 +204,7 @@ static bool has_caught_up(struct order *order)
 
     survey_take(&survey);
     const struct survey_node *leader = survey_leader(&survey);
-    const struct netlock_member *member =
-        survey_member(&survey, order->change.node_id);
+    const struct netlock_member *member = survey_member(&survey, order->change.node_id);
     if (member != NULL) {
         uint64_t last = leader->status.last_index;
         show_progress(order, member->match_index, last, member->connected);

@@ -5,7 +5,7 @@
 
 #include "feature_level.h"
 
-enum { NODES = 3, NEXT = 3 };
+enum { NODES = 3, NEXT = FEATURE_LEVEL_MEMBERS + 1 };
 
 static void assert_level_everywhere(struct cluster *c, uint32_t level)
 {
