@@ -98,7 +98,7 @@ def top_shows_nodes_and_locks_once():
                "somebody waits")
     run = expect(CLUSTER.netlock("top", "--once", "top-"), 0)
     assert "\x1b" not in run.stdout and "rates" not in run.stdout, run
-    assert re.search(r"(?m)^\d +\S+ +leader +\d+ +\d+", run.stdout), run
+    assert re.search(r"(?m)^\d +\S+ +leader +\S+ +\d+ +\d+", run.stdout), run
     assert re.search(r"(?m)^top-a +write +1 +1 +\d", run.stdout), run
     release(CLUSTER, "top-a")
     assert waiter.wait(60) == 0
