@@ -15,7 +15,10 @@
 
 #include <stdint.h>
 
-enum { FEATURE_LEVEL_FIRST = 1 }; /* of builds that say nothing about it in the handshake */
+enum {
+    FEATURE_LEVEL_FIRST = 1,    /* of builds that say nothing about it in the handshake */
+    FEATURE_LEVEL_DROP_MAX = 2, /* fsm_settings.drop_max; below, an epoch has 0 there */
+};
 
 extern const uint32_t feature_level_max;
 

@@ -363,8 +363,8 @@ static int guard_load(struct raft_io *io,
                       size_t *n_entries)
 {
     struct raft_guard *guard = raft_guard_of(io);
-    int rv = guard->inner.load(io, term, voted_for, snapshot, start_index, entries,
-                               n_entries);
+    int rv =
+        guard->inner.load(io, term, voted_for, snapshot, start_index, entries, n_entries);
 
     for (size_t i = 0; rv == 0 && guard->host.loaded != NULL && i < *n_entries; i++) {
         const struct raft_entry *entry = &(*entries)[i];

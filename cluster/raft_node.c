@@ -139,29 +139,29 @@ static void step_handover(struct raft_node *node)
     }
 }
 
-/* The level that all members can, as far as a leader knows; 0: it does not. */
+/* What a member can, as it said when our connection to it was made; 0: there is none now, and a node that is
+ * away may come back older. */
+static uint32_t level_of(const struct raft_node *node, uint64_t node_id)
+{
+    uint32_t level = transport_level(&node->transport, node_id);
+
+    if (node_id == node->config.node_id) {
+        return feature_level_max;
+    }
+    return level <= replica_level(node->replica) || /* then nobody need be asked now */
+                   transport_connected(&node->transport, node_id)
+               ? level
+               : 0;
+}
+
 static uint32_t level_of_all(const struct raft_node *node)
 {
     const struct raft_configuration *members = &node->raft.configuration;
     uint32_t level = feature_level_max;
 
-    for (unsigned i = 0; i < members->n; i++) {
-        uint64_t node_id = members->servers[i].id;
-        if (node_id == node->config.node_id) {
-            continue;
-        }
-        uint32_t its = transport_level(&node->transport, node_id);
+    for (unsigned i = 0; i < members->n && level > replica_level(node->replica); i++) {
+        uint32_t its = level_of(node, members->servers[i].id);
         level = its < level ? its : level;
-    }
-    if (level <= replica_level(node->replica)) {
-        return level;
-    }
-    for (unsigned i = 0; i < members->n; i++) { /* a node that is away may come back older */
-        uint64_t node_id = members->servers[i].id;
-        if (node_id != node->config.node_id &&
-            !transport_connected(&node->transport, node_id)) {
-            return 0;
-        }
     }
     return level;
 }
@@ -373,9 +373,10 @@ static void set_options(struct raft_node *node)
 
 static int refuse_space(const struct raft_node *node, char *ret_error)
 {
-    return refuse(ret_error, -ENOSPC,
-                  "no space for the log in %.160s: make at least %d MB free and start again",
-                  datadir_raft_path(node->dir), SPACE_MB_MIN);
+    return refuse(
+        ret_error, -ENOSPC,
+        "no space for the log in %.160s: make at least %d MB free and start again",
+        datadir_raft_path(node->dir), SPACE_MB_MIN);
 }
 
 static int

@@ -356,6 +356,9 @@ static void take_office(struct replica *replica)
             },
     };
 
+    if (replica->level < FEATURE_LEVEL_DROP_MAX) {
+        epoch.epoch.settings.drop_max = 0;
+    }
     replica->term = epoch.epoch.term;
     replica->batches_count = 0;
     replica->stamped_ms = 0;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The structs of libnetlock as the harness has them are as large as the compiler says, field by field in their order."""
+"""The structs of libnetlock as the harness has them are as large as the compiler says, field by field."""
 
 import ctypes
 import os

@@ -10,7 +10,7 @@ enum { HEAP_CAPACITY_MIN = 64 };
 
 void deadline_init(struct deadline *deadline, enum deadline_kind kind)
 {
-    *deadline = (struct deadline){.at_ms = FSM_UNLIMITED, .kind = kind & 1};
+    *deadline = (struct deadline){.at_ms = FSM_UNLIMITED, .kind = kind & 3};
 }
 
 void deadline_heap_release(struct deadline_heap *heap)

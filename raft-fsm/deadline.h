@@ -17,11 +17,11 @@ enum deadline_kind { DEADLINE_OF_CLAIM, DEADLINE_OF_CLIENT };
 struct __attribute__((packed, aligned(4))) deadline {
     uint64_t at_ms;      /* FSM_UNLIMITED: never. Changed by deadline_set() only */
     uint64_t order;      /* must not change while at_ms is a time */
-    uint32_t place : 31; /* in the heap, from 1; 0: not there */
-    uint32_t kind : 1;   /* enum deadline_kind: what to find around this struct */
+    uint32_t place : 30; /* in the heap, from 1; 0: not there */
+    uint32_t kind : 2;   /* enum deadline_kind: what to find around this struct */
 };
 
-#define DEADLINES_MAX (UINT32_MAX / 2)
+#define DEADLINES_MAX (UINT32_MAX / 4)
 
 struct deadline_heap {
     struct deadline **items; /* places 1..count */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -370,6 +371,14 @@ int cli_open_holder(const struct cli *cli, struct netlock **ret)
             "NETLOCK_CLIENT_ID");
     }
     return cli_open_shared(cli, client_id, &options, ret);
+}
+
+uint64_t cli_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 int cli_status_of(int rv)

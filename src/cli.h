@@ -170,6 +170,9 @@ int cli_status_of(int rv);
  * status. With --json an object with "error" and "exit" on stdout; else a line on stderr. */
 int cli_fail(const struct cli *cli, const struct netlock *nl, const char *name, int rv);
 
+/* Steady time, which counts on while the machine sleeps. */
+uint64_t cli_now_ms(void);
+
 /* A line on stderr, "netlock: ...". Arguments that come from elsewhere: text_escape() them. */
 __attribute__((format(printf, 1, 2))) void cli_say(const char *format, ...);
 

@@ -69,7 +69,8 @@ void screen_open(struct screen *screen, enum screen_kind kind)
     sigset_t mask;
 
     *screen = (struct screen){.signals = -1};
-    if (kind == SCREEN_IF_TERMINAL && is_smart() && tcgetattr(STDIN_FILENO, &screen->saved) == 0) {
+    if (kind == SCREEN_IF_TERMINAL && is_smart() &&
+        tcgetattr(STDIN_FILENO, &screen->saved) == 0) {
         sigemptyset(&mask);
         sigaddset(&mask, SIGINT);
         sigaddset(&mask, SIGTERM);
@@ -110,8 +111,7 @@ void screen_put(struct screen *screen, enum screen_style style, const char *line
         return; /* the last line is that of the keys */
     }
     screen->rows_put++;
-    fprintf(screen->frame, "%s%.*s\x1b[0m\x1b[K\n",
-            style == SCREEN_BOLD ? "\x1b[1m" : "",
+    fprintf(screen->frame, "%s%.*s\x1b[0m\x1b[K\n", style == SCREEN_BOLD ? "\x1b[1m" : "",
             (int)text_prefix(line, screen->columns), line);
 }
 

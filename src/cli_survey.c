@@ -46,7 +46,8 @@ add_node(struct survey *survey, const char *address, size_t bytes, uint64_t node
 {
     struct survey_node *node = &survey->nodes[survey->count], *known;
 
-    if (bytes == 0 || bytes >= sizeof node->address || survey->count == SURVEY_NODES_MAX) {
+    if (bytes == 0 || bytes >= sizeof node->address ||
+        survey->count == SURVEY_NODES_MAX) {
         return;
     }
     *node = (struct survey_node){.rv = -NETLOCK_EUNREACHABLE};

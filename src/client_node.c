@@ -62,8 +62,9 @@ connect_to(struct client_conn *conn, const struct client_server *server, uint64_
     return rv;
 }
 
-static int
-put_questions(struct client_conn *conn, const char *token, const struct wire_request *request)
+static int put_questions(struct client_conn *conn,
+                         const char *token,
+                         const struct wire_request *request)
 {
     struct wire_request hello = {
         .type = WIRE_REQ_HELLO,

@@ -47,14 +47,6 @@ struct verification {
     size_t compared;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* ---- verifying ---- */
 
 /* Ask @node until it has hashed its state at @index, or later, or the time is up. */
@@ -68,7 +60,7 @@ reach(const struct survey *survey, struct survey_node *node, uint64_t index, uin
         if (node->rv != 0 || node->status.checkpoint_index >= index) {
             return node->rv == 0;
         }
-        if (now_ms() >= until_ms) {
+        if (cli_now_ms() >= until_ms) {
             return false;
         }
         nanosleep(&pause, NULL);
@@ -77,7 +69,7 @@ reach(const struct survey *survey, struct survey_node *node, uint64_t index, uin
 
 static struct verification verify(struct survey *survey)
 {
-    const uint64_t until_ms = now_ms() + survey->cli->timeout_ms;
+    const uint64_t until_ms = cli_now_ms() + survey->cli->timeout_ms;
     struct verification result = {.verdict = VERDICT_NO_LEADER};
     struct netlock_node_status taken;
     struct survey_node *leader = survey_leader(survey);

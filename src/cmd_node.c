@@ -12,15 +12,19 @@
 const char cmd_drain_help[] =
     "Usage: netlock drain [OPTIONS] NODE\n"
     "\n"
-    "Take the node with that number, or at that address, out of service without stopping\n"
+    "Take the node with that number, or at that address, out of service without "
+    "stopping\n"
     "it: it hands leadership to another node, with it go all clients, and its port for\n"
-    "HTTP says 503 to /readyz. It stays a member, votes and keeps its copy. Elected again\n"
+    "HTTP says 503 to /readyz. It stays a member, votes and keeps its copy. Elected "
+    "again\n"
     "it hands over again. Waits until another node serves.\n"
     "\n"
     "      --undo   let it lead again; it does so when it is elected\n"
     "\n"
-    "and the options of 'netlock --help'; --timeout bounds the waiting. The node forgets\n"
-    "it when it is started anew. Who stops netlockd need not drain it first: it hands over\n"
+    "and the options of 'netlock --help'; --timeout bounds the waiting. The node "
+    "forgets\n"
+    "it when it is started anew. Who stops netlockd need not drain it first: it hands "
+    "over\n"
     "when it stops.\n"
     "\n"
     "Exit status: 0 another node serves, or --undo; 69 the node is not there, or still\n"
@@ -33,10 +37,12 @@ const char cmd_drain_help[] =
 const char cmd_log_level_help[] =
     "Usage: netlock log-level [OPTIONS] NODE [LEVEL]\n"
     "\n"
-    "Let the node with that number, or at that address, log from LEVEL on: error, warning,\n"
+    "Let the node with that number, or at that address, log from LEVEL on: error, "
+    "warning,\n"
     "info or debug. Without LEVEL print the one in force.\n"
     "\n"
-    "The options are those of 'netlock --help'. It holds until the node is started anew or\n"
+    "The options are those of 'netlock --help'. It holds until the node is started anew "
+    "or\n"
     "reads its configuration again (SIGHUP); the key log-level is for good.\n"
     "\n"
     "Exit status: 0 done; 69 the node is not there; else as in 'netlock --help'.\n"
@@ -52,14 +58,6 @@ static const char *const levels[] = {
     [NETLOCK_LOG_INFO] = "info",
     [NETLOCK_LOG_DEBUG] = "debug",
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* The node that is meant, which has answered; or NULL, explained, with its exit status. */
 static struct survey_node *
@@ -84,10 +82,9 @@ find_node(struct survey *survey, const char *text, int *ret_status)
     return NULL;
 }
 
-static int
-control(const struct survey *survey,
-        const struct survey_node *node,
-        struct netlock_node_control what)
+static int control(const struct survey *survey,
+                   const struct survey_node *node,
+                   struct netlock_node_control what)
 {
     int rv = netlock_node_control(node->address, &survey->cli->credentials,
                                   survey->cli->timeout_ms, &what);
@@ -126,17 +123,17 @@ static void say_drained(const struct cli *cli, const struct netlock_node_status 
 static int wait_until_drained(const struct survey *survey, struct survey_node *node)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-    uint64_t until_ms = now_ms() + survey->cli->timeout_ms;
+    uint64_t until_ms = cli_now_ms() + survey->cli->timeout_ms;
     bool drained;
 
     for (;;) {
         survey_ask(survey, node);
-        if (node->rv != 0 && now_ms() >= until_ms) {
+        if (node->rv != 0 && cli_now_ms() >= until_ms) {
             return cli_fail(survey->cli, NULL, NULL, node->rv);
         }
         drained = node->rv == 0 && node->status.leader_id != 0 &&
                   node->status.leader_id != node->status.node_id;
-        if (drained || (node->rv == 0 && now_ms() >= until_ms)) {
+        if (drained || (node->rv == 0 && cli_now_ms() >= until_ms)) {
             say_drained(survey->cli, &node->status);
             return drained ? CLI_OK : CLI_UNAVAILABLE;
         }
@@ -147,8 +144,8 @@ static int wait_until_drained(const struct survey *survey, struct survey_node *n
 static int drain(struct survey *survey, struct survey_node *node, bool undo)
 {
     int status = control(survey, node,
-                         (struct netlock_node_control){
-                             .drain = undo ? NETLOCK_DRAIN_UNDO : NETLOCK_DRAIN});
+                         (struct netlock_node_control){.drain = undo ? NETLOCK_DRAIN_UNDO
+                                                                     : NETLOCK_DRAIN});
 
     if (status != CLI_OK || !undo) {
         return status != CLI_OK ? status : wait_until_drained(survey, node);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli.h"
 #include "cli_screen.h"
@@ -85,14 +84,6 @@ struct top {
     struct sample last;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* ---- sorting ---- */
 
 static int compare(uint64_t a, uint64_t b)
@@ -138,7 +129,7 @@ static struct sample sample_of(const struct survey_node *leader)
 {
     const struct netlock_node_status *status = &leader->status;
 
-    return (struct sample){.at_ms = now_ms(),
+    return (struct sample){.at_ms = cli_now_ms(),
                            .node_id = status->node_id,
                            .uptime_ms = status->uptime_ms,
                            .requests = status->requests,
@@ -229,7 +220,8 @@ static int open_client(struct top *top)
     struct netlock_options options = cli_client_options(top->cli);
 
     if (options.connect_timeout_ms > OPEN_MS && !top->once) {
-        options.connect_timeout_ms = OPEN_MS; /* there is another look, and keys are pressed */
+        options.connect_timeout_ms =
+            OPEN_MS; /* there is another look, and keys are pressed */
     }
     options.share_id = options.client_id != NULL;
     return top->nl != NULL ? 0 : netlock_open(&top->nl, &options);
@@ -264,8 +256,8 @@ static int look(struct top *top)
 /* Wait for the next look. False: it is over. */
 static bool wait_for_next(struct top *top, int *ret_status)
 {
-    for (uint64_t until_ms = now_ms() + top->interval_ms, at_ms;
-         (at_ms = now_ms()) < until_ms;) {
+    for (uint64_t until_ms = cli_now_ms() + top->interval_ms, at_ms;
+         (at_ms = cli_now_ms()) < until_ms;) {
         int key = screen_wait(&top->screen, (uint32_t)(until_ms - at_ms));
 
         if (key == 'q' || key == 'Q' || key == SCREEN_END) {
@@ -295,8 +287,9 @@ static int watch(struct top *top)
 
     do {
         rv = look(top);
-        screen_paint(&top->screen,
-                     " q quit   sort: n name  w waiting  f held for  l left   SPACE now ");
+        screen_paint(
+            &top->screen,
+            " q quit   sort: n name  w waiting  f held for  l left   SPACE now ");
         if (top->once) {
             return cli_status_of(rv);
         }

@@ -11,6 +11,7 @@
 
 enum {
     CONNECTIONS_MAX = 64,
+    CONNECTIONS_PER_ADDRESS_MAX = 32, /* nobody alone keeps a supervisor from /healthz */
     REQUEST_BYTES_MAX = 16 * 1024,
     IDLE_SECONDS = 15, /* above the interval at which the page asks */
 };
@@ -73,13 +74,14 @@ static struct MHD_Daemon *run_daemon(struct http *http, const struct pem *pem, i
         {MHD_OPTION_END, 0, NULL},
     };
 
-    return MHD_start_daemon(flags, 0, NULL, NULL, http_on_request, http,
-                            MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, http,
-                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                            (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)REQUEST_BYTES_MAX, MHD_OPTION_ARRAY,
-                            pem->cert != NULL ? tls : &tls[3], MHD_OPTION_END);
+    return MHD_start_daemon(
+        flags, 0, NULL, NULL, http_on_request, http, MHD_OPTION_NOTIFY_COMPLETED,
+        http_on_completed, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_ADDRESS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)REQUEST_BYTES_MAX, MHD_OPTION_ARRAY,
+        pem->cert != NULL ? tls : &tls[3], MHD_OPTION_END);
 }
 
 static int fail(const struct http *http, char *ret_error, const char *why)

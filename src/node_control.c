@@ -41,7 +41,9 @@ static void set_draining(struct server *server, bool on)
 
 /* ---- what is asked, and what is in force ---- */
 
-void node_control(struct server *server, const struct wire_request *request, const char *peer)
+void node_control(struct server *server,
+                  const struct wire_request *request,
+                  const char *peer)
 {
     if (request->node_control.has_draining) {
         log_audit(server->log, request->node_control.draining ? "drain" : "drain-undone",

@@ -16,7 +16,8 @@ void notify_send(const char *text)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t len = path != NULL ? strlen(path) : 0;
 
-    if (len < 2 || len >= sizeof(address.sun_path) || (path[0] != '/' && path[0] != '@')) {
+    if (len < 2 || len >= sizeof(address.sun_path) ||
+        (path[0] != '/' && path[0] != '@')) {
         return;
     }
     memcpy(address.sun_path, path, len);

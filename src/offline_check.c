@@ -353,8 +353,8 @@ static int check_node_file(int dir_fd, const char *path, bool *ret_begun)
                       error != 0 ? strerror(-error) : "it has no file '" NODE_FILE "'");
     }
     if (node.format > DATADIR_FORMAT) {
-        refuse("%s has format %u, this version knows up to %d: ask the newer version", path,
-               node.format, DATADIR_FORMAT);
+        refuse("%s has format %u, this version knows up to %d: ask the newer version",
+               path, node.format, DATADIR_FORMAT);
         return OFFLINE_NEWER;
     }
     printf("ok        node %" PRIu64 " of cluster %s\n", node.node_id, node.cluster_id);
@@ -414,7 +414,8 @@ int offline_check_data(int argc, char **argv)
             "leaders\n"
             "had. Nothing is changed.\n"
             "\n"
-            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused, 4 of a newer version.\n",
+            "Exit status: 0 whole, 1 damaged or doubtful, 2 refused, 4 of a newer "
+            "version.\n",
             asked ? stdout : stderr);
         return asked ? OFFLINE_OK : OFFLINE_REFUSED;
     }

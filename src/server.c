@@ -213,9 +213,11 @@ static int open_node(struct server *server, char *ret_error)
     const struct config *config = server->config;
     struct raft_node_member members[RAFT_NODE_MEMBERS_MAX];
     char error[RAFT_NODE_ERROR_BYTES] = "";
-    struct replica_host host = {
-        .arg = server, .on_event = on_event, .on_role = on_role, .fatal = on_fatal,
-        .newer = on_newer};
+    struct replica_host host = {.arg = server,
+                                .on_event = on_event,
+                                .on_role = on_role,
+                                .fatal = on_fatal,
+                                .newer = on_newer};
 
     for (size_t i = 0; i < config->members_count; i++) {
         members[i] = (struct raft_node_member){

@@ -72,6 +72,7 @@ static struct replica *new_replica(struct node *node)
                 .claims_max = 1000000,
                 .claims_per_client_max = 10000,
                 .waiters_per_lock_max = 10000,
+                .drop_max = 10000,
             },
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = node->cluster->commands_waiting_max,

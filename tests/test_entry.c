@@ -210,7 +210,7 @@ static void the_payload_is_a_message_of_the_schema(void **state)
     Netlock__Log__Entry *entry =
         netlock__log__entry__unpack(NULL, payload_bytes, data + ENTRY_FRAME_BYTES);
     assert_non_null(entry);
-    assert_int_equal(entry->format, feature_level_max);
+    assert_int_equal(entry->format, some_header.level);
     assert_int_equal(entry->cluster_time, some_header.cluster_ms);
     assert_int_equal(entry->proposer, some_header.proposer);
     assert_int_equal(entry->proposer_term, some_header.proposer_term);

@@ -1,11 +1,11 @@
-/* The cluster's feature level in the replica; linked with a build that can level 2. */
+/* The cluster's feature level in the replica; linked with the next build. */
 #include "replica_cluster.h"
 
 #include <string.h>
 
 #include "feature_level.h"
 
-enum { NODES = 3, NEXT = 2 };
+enum { NODES = 3, NEXT = 3 };
 
 static void assert_level_everywhere(struct cluster *c, uint32_t level)
 {
@@ -93,6 +93,35 @@ static void the_level_is_in_the_snapshot(void **state)
     cluster_free(c);
 }
 
+static void note_root(void *arg, const struct fsm_record *record)
+{
+    if (record->type == FSM_REC_ROOT) {
+        *(struct fsm_settings *)arg = record->root.settings;
+    }
+}
+
+static uint64_t drop_max_of(const struct node *node)
+{
+    struct fsm_settings settings;
+
+    fsm_dump(replica_table(node->replica), note_root, &settings);
+    return settings.drop_max;
+}
+
+/* Builds of level 1 skip the field, and would let clients go that others keep for a moment. */
+static void graces_have_no_bound_before_all_know_it(void **state)
+{
+    struct cluster *c = cluster_new(NODES);
+
+    (void)state;
+    assert_int_equal(drop_max_of(cluster_elect(c)), 0);
+    cluster_free(c);
+    c = cluster_at_next_level();
+    node_stop(cluster_elect(c));
+    assert_true(drop_max_of(cluster_elect(c)) > 0);
+    cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +129,7 @@ int main(void)
         cmocka_unit_test(the_level_rises_without_anybody_asking_for_a_lock),
         cmocka_unit_test(the_level_never_falls),
         cmocka_unit_test(the_level_is_in_the_snapshot),
+        cmocka_unit_test(graces_have_no_bound_before_all_know_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

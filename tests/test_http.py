@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -370,6 +371,24 @@ def whoever_guesses_tokens_waits_at_both_ports():
         assert cluster.status_of("/healthz", token="guess") == 200
         wait_until(lambda: cluster.status_of("/api/status", token=token) == 200, WAIT_S,
                    "a token that is right is taken")
+
+
+@test
+def one_address_does_not_keep_the_others_from_the_port():
+    with Watched() as cluster:
+        cluster.start_node(1)
+        wait_until(lambda: "ready" in cluster.log_text(1), WAIT_S, "the node listens")
+        host, port = cluster.ports[1].address.split(":")
+        slow = []
+        for _ in range(100):
+            slow.append(socket.create_connection((host, int(port)), timeout=WAIT_S))
+            slow[-1].sendall(b"GET /healthz HT")
+        other = socket.create_connection((host, int(port)), timeout=WAIT_S, source_address=("127.0.0.2", 0))
+        other.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+        assert not select.select([slow[0]], [], [], 0)[0], "only when those before it were given up"
+        for connection in slow + [other]:
+            connection.close()
 
 
 @test

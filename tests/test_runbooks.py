@@ -137,6 +137,10 @@ within_a_minute() {
 
 # What makes the runbook necessary, and what must be true after it.
 BEFORE = {
+    "Upgrade": """
+level() { netlock cluster status | sed -n 's/.*feature level //p'; }
+level=$(level)
+""",
     "Disk full": """
 ssh node2 systemctl stop netlockd
 rm -f "$WORLD"/node2/lib/raft/open-*
@@ -157,8 +161,8 @@ netlock run -w 1h held -- sleep 1h & held=$!
 }
 AFTER = {
     "Upgrade": """
-level() { netlock cluster status | grep -q 'feature level 2'; }
-within_a_minute level
+risen() { test "$(level)" -gt "$level"; }
+within_a_minute risen
 test "$(token_of kept)" = "$kept"
 """,
     "New certificates": """

@@ -62,15 +62,16 @@ def goes_on(load):
 
 def upgrade(cluster, load, old, new):
     move(cluster, 1, new)
+    next_level = node_of(cluster, 1)["feature_level_max"]
     goes_on(load)
     move(cluster, 1, old)  # nothing was written that it could not read
     goes_on(load)
     for number in range(1, NODES):
         move(cluster, number, new)
         goes_on(load)
-        assert 2 not in levels(cluster), levels(cluster)
+        assert next_level not in levels(cluster), levels(cluster)
     move(cluster, NODES, new)
-    wait_until(lambda: levels(cluster) == [2] * NODES, 60, "the feature level rises")
+    wait_until(lambda: levels(cluster) == [next_level] * NODES, 60, "the feature level rises")
     goes_on(load)
 
 

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import subprocess
+import time
 
 from .volatile_disk import VolatileDisk
 
@@ -59,8 +60,18 @@ class Disks:
 
     def power_on(self, number):
         """After its node has died: the file system as the disk has it, its journal replayed."""
-        subprocess.run(["umount", self.path(number)], check=True)
+        self._unmount(number)
         self._mount(number)
+
+    def _unmount(self, number):
+        """And the loop device is gone: a file system that somebody else still has would come back as it was."""
+        image, path = self._mounts[number]
+        subprocess.run(["umount", path], check=True)
+        end = time.monotonic() + 30
+        while subprocess.run(["losetup", "-j", image], check=True, capture_output=True).stdout:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{path} was unmounted, and somebody still has it")
+            time.sleep(0.01)
 
     def free_bytes(self, number):
         stat = os.statvfs(self.path(number))
@@ -108,7 +119,7 @@ class VolatileDisks(Disks):
         return self._disks[number].look()
 
     def power_on(self, number):
-        subprocess.run(["umount", self.path(number)], check=True)
+        self._unmount(number)
         self._disks[number].power_on()
         self._mount(number)
 

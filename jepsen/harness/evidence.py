@@ -13,7 +13,7 @@ AROUND_NS = 3_000_000_000
 def find(verdict):
     """[shrink.Minimal] for the violations that are shown."""
     first = {}
-    for violation in verdict.violations:
+    for violation in sorted(verdict.violations, key=lambda v: (replay.remoteness(v), v.t)):
         first.setdefault(violation.prop, violation)
     chosen = list(first.values())[:SHOWN]
     return [_minimal(verdict, violation) for violation in chosen]

@@ -17,7 +17,7 @@ EXPIRED_MAX = 16
 
 class Claim:
     __slots__ = ("client", "lock", "typ", "drop", "token", "slot", "wait", "hold", "deadline", "asked", "order",
-                 "waiting", "upgrade", "gone")
+                 "waiting", "upgrade", "gone", "made")
 
 
 class Client:
@@ -48,6 +48,7 @@ class Model:
         self._due = []   # (deadline, order, what): may be outdated
         self._told = []
         self._tie = 0
+        self.number = 0  # of the command
 
     def counts(self):
         return (sum(len(lock.holds) for lock in self.locks.values()),
@@ -55,6 +56,7 @@ class Model:
 
     def apply(self, command, time):
         self._told = []
+        self.number += 1
         self.now = max(self.now, time)
         self._expire()
         do = _COMMANDS.get(command["do"])
@@ -116,7 +118,7 @@ class Model:
         claim = Claim()
         claim.client, claim.lock, claim.typ = client, lock, command["type"]
         claim.token = claim.slot = claim.deadline = claim.asked = claim.order = 0
-        claim.wait, claim.waiting, claim.upgrade, claim.gone = 0, False, False, False
+        claim.wait, claim.waiting, claim.upgrade, claim.gone, claim.made = 0, False, False, False, self.number
         self._parameters(claim, command)
         client.claims.append(claim)
         return claim
@@ -131,13 +133,17 @@ class Model:
     def _start_hold(self, claim):
         claim.client.expired = [e for e in claim.client.expired if e[0] != claim.lock.name]
         claim.waiting = claim.upgrade = False
-        self.token += 1
         self.order += 1
-        claim.token, claim.order = self.token, self.order
+        claim.token, claim.order = self._take_token(claim.made), self.order
         taken = {hold.slot for hold in claim.lock.holds}
         claim.slot = next(n for n in range(len(taken) + 1) if n not in taken) if claim.lock.limit > 1 else 0
         claim.lock.holds.append(claim)
         self._restart(claim)
+
+    def _take_token(self, _made):
+        """For what was asked for by the command number @_made."""
+        self.token += 1
+        return self.token
 
     def _end_hold(self, hold):
         hold.gone = True
@@ -178,10 +184,9 @@ class Model:
         if not lock.holds and self.locks.get(lock.name) is lock:
             del self.locks[lock.name]
 
-    def _become_write(self, hold):
-        self.token += 1
+    def _become_write(self, hold, made):
         self.order += 1
-        hold.typ, hold.token, hold.order = WRITE, self.token, self.order
+        hold.typ, hold.token, hold.order = WRITE, self._take_token(made), self.order
         hold.lock.holds.remove(hold)
         hold.lock.holds.append(hold)
         self._restart(hold)
@@ -190,7 +195,7 @@ class Model:
         hold = next(h for h in wait.lock.holds if h.client is wait.client)
         hold.hold, hold.drop = wait.hold, wait.drop
         self._end_wait(wait)
-        self._become_write(hold)
+        self._become_write(hold, wait.made)
         self._tell(hold, "granted", hold.token)
 
     # ---- commands of locks
@@ -274,7 +279,7 @@ class Model:
         lock = hold.lock
         if len(lock.holds) == 1:
             self._parameters(hold, command)
-            self._become_write(hold)
+            self._become_write(hold, self.number)
             self._answer(command, "granted", hold.token)
         elif command["mode"] == BREAK:
             self._answer(command, "denied held")

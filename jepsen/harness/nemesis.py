@@ -84,7 +84,8 @@ class Nemesis(threading.Thread):
         self.world.recorder.write("end", id=number, f=self.name, proof=proof)
 
     def choose(self):
-        """What the next fault is, as text for people; fault() gets it. Each kind has its turn before any comes again."""
+        """What the next fault is, as text for people; fault() gets it. Each kind has its turn before any comes
+        again."""
         if not self._deck:
             self._deck = self.random.sample(self.kinds, len(self.kinds))
         return self._deck.pop()
@@ -240,8 +241,8 @@ class Kill(Nemesis):
 
 @nemesis
 class Pause(Nemesis):
-    """SIGSTOP of servers for 0.5 to 10 election timeouts. Kind left-behind: half of the clients have left the leader for
-    the next one when it goes on, and the other half have not."""
+    """SIGSTOP of servers for 0.5 to 10 election timeouts. Kind left-behind: half of the clients have left the leader
+    for the next one when it goes on, and the other half have not."""
     name = "pause"
     kinds = ("leader", "left-behind", "random", "minority", "all")
 

@@ -84,8 +84,8 @@ class Stutter(Nemesis):
 
     def fault(self, what):
         cluster, grants = self.world.cluster, Grants(self.world.run.path("history"))
-        told = []
-        for _ in range(3):
+        told, end = [], time.monotonic() + 12.0
+        while len(told) < 3 and time.monotonic() < end and not self._is_over():
             leader = self.leader_or_any()
             grant = grants.next(2.0)
             if grant is None:
@@ -98,7 +98,9 @@ class Stutter(Nemesis):
             self._pause(ELECTION * (1.0 + 5.0 * self.random.random()))
             cluster.resume(leader)
             self._pause(0.3)
-        return "stopped " + ", ".join(told) if told else None
+        if not told:
+            return ENDED if self._is_over() else None
+        return "stopped " + ", ".join(told)
 
 
 @nemesis

@@ -7,7 +7,8 @@ MS = 1_000_000
 WIDTH, LEFT, RIGHT = 1200, 70, 20
 BUCKETS = 300
 COLOURS = {"partition": "#f6c7c7", "kill": "#f9d9b0", "pause": "#f3efb0", "restart": "#d8ecc3", "clients": "#c9e2f5",
-           "packets": "#e3d3f3", "power": "#f3c3de", "torn": "#e8b4f0", "disk": "#d9d2c5", "clock": "#c8eee6", "rate": "#d6d6d6"}
+           "packets": "#e3d3f3", "power": "#f3c3de", "torn": "#e8b4f0",
+           "disk": "#d9d2c5", "clock": "#c8eee6", "rate": "#d6d6d6"}
 
 
 class Scale:

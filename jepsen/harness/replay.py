@@ -9,6 +9,14 @@ import os
 from .model import Model
 from .violation import Violation
 
+BY_TOKEN = ": by the token only"
+
+
+def remoteness(violation):
+    """One grant too many shifts the tokens of all locks: what differs by its token, or was asked by it, may only be
+    a consequence."""
+    return 2 if violation.text.endswith(BY_TOKEN) else int(violation.text.startswith(("the release", "the refresh")))
+
 
 def dumps(directory):
     """{node: path of its dump}"""
@@ -133,5 +141,7 @@ def check_answer(answer, told, found, end):
         good = any(t[:3] == (client, lock, what) for t in told)
     if not good and len(found) < 20:
         decided = sorted(t[2:] for t in told if t[:2] == (client, lock))
-        found.append(Violation("P15", end, f"the {op} of {client} on {lock} was told {what} {token or ''} at index "
-                                           f"{index}; replayed, the log says {decided}", lock, (client,), False, index))
+        only = BY_TOKEN if any(t[0] == what for t in decided) else ""
+        text = f"the {op} of {client} on {lock} was told {what} {token or ''} at index {index}"
+        found.append(Violation("P15", end, f"{text}; replayed, the log says {decided}{only}", lock, (client,), False,
+                               index))

@@ -13,7 +13,8 @@ LANE = 14
 CLIENTS_MAX = 60
 AROUND_NS = 3_000 * MS
 PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
-<style>body{{font-family:sans-serif;margin:20px}}pre{{background:#f4f4f4;padding:8px}}div{{overflow-x:auto}}div.broken{{border:2px solid #d00000;padding:8px;margin:12px 0}}</style>
+<style>body{{font-family:sans-serif;margin:20px}}pre{{background:#f4f4f4;padding:8px}}div{{overflow-x:auto}}
+div.broken{{border:2px solid #d00000;padding:8px;margin:12px 0}}</style>
 <h1>{title}</h1><pre>{verdict}</pre>{minimal}
 <h2>Who had what</h2><p>{caption}</p><div>{timeline}</div>
 <h2>Latency</h2><div>{latency}</div><h2>Availability</h2><div>{availability}</div>
@@ -26,7 +27,8 @@ def write(verdict):
     caption, timeline = _timeline(verdict)
     title = f"{verdict.word}: {verdict.options['workload']} under {verdict.options['nemesis']}"
     page = PAGE.format(title=escape(title), verdict=escape(verdict.text(False)), caption=escape(caption),
-                       minimal="".join(_broken(verdict, one) for one in verdict.minimal), timeline=timeline, latency=latency, availability=availability)
+                       minimal="".join(_broken(verdict, one) for one in verdict.minimal), timeline=timeline,
+                       latency=latency, availability=availability)
     for name, text in (("verdict.txt", verdict.text()), ("latency.svg", latency), ("availability.svg", availability),
                        ("timeline.html", page)):
         with open(os.path.join(verdict.directory, name), "w", encoding="utf-8") as file:

@@ -1,6 +1,7 @@
 """A run with root: every node and every group of clients in a network namespace of its own, on our switch;
 data directories on file systems that can lose power, and clocks that can be turned."""
 
+import ctypes
 import os
 
 from .disks import Disks, VolatileDisks
@@ -9,12 +10,22 @@ from .switch import SwitchNetwork
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 PORT, PEER_PORT = 7670, 7671
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
+
+
+def keep_mounts_to_ourselves():
+    """In the mount namespace of anybody else a copy of a mount would keep a file system alive whose power was cut. And
+    ours end with us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+        raise OSError(ctypes.get_errno(), "cannot have mounts of our own")
 
 
 class RootRun(Run):
     def build_network(self):
         if os.geteuid() != 0:
             raise SystemExit("jepsen/run: --net switch needs root; --net proxy does not")
+        keep_mounts_to_ourselves()
         nodes = [f"n{n}" for n in range(1, self.options.nodes + 1)]
         self.network = SwitchNetwork([*nodes, *self.groups], f"jepsen-{os.getpid()}", self.options.seed)
         where = {n: ((self.network.address(f"n{n}"), PORT), (self.network.address(f"n{n}"), PEER_PORT))

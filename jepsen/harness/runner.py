@@ -52,8 +52,8 @@ class Workers:
             json.dump(config, file)
         with open(run.path("processes", f"p{number}.log"), "wb") as log:
             self.processes[number] = (subprocess.Popen(
-                [*run.client_prefix(group), sys.executable, "-B", "-m", "harness.worker", path], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log), clients)
+                [*run.client_prefix(group), sys.executable, "-B", "-m", "harness.worker", path], cwd=HERE,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log), clients)
         return number
 
     def running(self):

@@ -187,7 +187,7 @@ def text(minimal, start):
     """Lines of verdict.txt; @start: of the run."""
     head = f"{minimal.violation.prop}: {minimal.calls()} of {minimal.operations} operations"
     if minimal.entries:
-        head += f" and {len(minimal.entries)} of {minimal.logged} log entries"
+        head += f" and {len(minimal.entries)} of {minimal.logged} commands of the log"
     yield head + (" are enough to show it" if minimal.is_complete else " show it; it was not made smaller in time")
     clients = {line["i"]: line["c"] for line in minimal.lines if line["e"] == "call"}
     for line in minimal.lines:
