@@ -6,8 +6,9 @@
  * build adds to the formats (another command, another meaning of a field) it proposes only when
  * replica_level() has come to the level that it was added with.
  *
- * A node that finds a higher level than its own, in its log, in a snapshot or in what it is sent, stops:
- * it would compute another state than the others. So a cluster goes back to an older build only as long
+ * A node that finds a higher level than its own, in its log, in its snapshot or in an entry that it is sent,
+ * stops: it would compute another state than the others. A snapshot of a higher level it takes from nobody
+ * (peer_check.h): it goes on without it, and says so. So a cluster goes back to an older build only as long
  * as its level has not risen. */
 #ifndef NETLOCK_FEATURE_LEVEL_H
 #define NETLOCK_FEATURE_LEVEL_H

@@ -164,7 +164,7 @@ struct fsm {
     const struct claim
         *asked; /* the wait that the command asked for, if its grant is the answer */
     bool answered;
-    uint64_t dropped; /* clients and claims, also of later turns: see fsm_settings.drop_max */
+    uint64_t dropped; /* clients and claims, of all turns: see fsm_settings.drop_max */
 
     /* Room for the claims of one event, kept from one to the next. */
     struct fsm_claim *shown;

@@ -332,9 +332,8 @@ static void say_less(struct mem_node *leader, raft_id from)
 {
     struct raft_message message = {
         .type = RAFT_APPEND_ENTRIES_RESULT,
-        .append_entries_result = {.version = 2,
-                                  .term = leader->raft.current_term,
-                                  .last_log_index = 5}};
+        .append_entries_result = {
+            .version = 2, .term = leader->raft.current_term, .last_log_index = 5}};
 
     say(leader, from, &message);
 }
