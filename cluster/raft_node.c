@@ -1,123 +1,23 @@
-#include "raft_node.h"
+#include "raft_node_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <raft/uv.h>
 
-#include "datadir.h"
-#include "failover.h"
 #include "feature_level.h"
-#include "handover.h"
 #include "memory.h"
 #include "node_config.h"
-#include "raft_guard.h"
-#include "raft_guard_peer.h"
 #include "raft_tidy.h"
-#include "removal.h"
-#include "transport.h"
 
 static_assert((int)RAFT_NODE_ERROR_BYTES == (int)DATADIR_ERROR_BYTES,
               "texts are passed through");
 
-enum {
-    LOG_LINE_BYTES = 1024,
-    HANDSHAKE_TIMEOUT_MS = 5000,
-    FORGOT_HANDOVER_MS = 2000,
-    SPACE_MB_MIN = 16, /* two segments of libraft's log */
-};
-
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
-
-struct raft_node {
-    uv_loop_t *loop;
-    struct raft_node_config config; /* a copy */
-    struct replica_host host;
-    struct datadir *dir;
-    struct replica *replica;
-
-    struct raft_uv_transport transport;
-    struct raft_guard guard;
-    struct raft raft;
-
-    struct handover handover;
-    struct node_change change;
-    struct failover failover;
-    struct removal removal;
-
-    /* The replica is flushed before and after I/O, and when it has something due. */
-    uv_prepare_t before_io;
-    uv_check_t after_io;
-    uv_timer_t due;
-    unsigned handles_open;
-    bool running;
-    bool closing;
-    uint32_t level_noted; /* in the log of events; 0: none yet */
-
-    void (*on_closed)(void *arg);
-    void *on_closed_arg;
-};
-
-/* ---- small services ------------------------------------------------------------------------- */
-
-__attribute__((format(printf, 3, 4))) static void
-node_log(const struct raft_node *node, enum log_level level, const char *format, ...)
-{
-    char line[LOG_LINE_BYTES];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    node->config.log(node->config.log_arg, (int)level, line);
-}
-
-__attribute__((format(printf, 3, 4))) static int
-refuse(char *ret_error, int error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(ret_error, RAFT_NODE_ERROR_BYTES, format, args);
-    va_end(args);
-    return error;
-}
-
-/* The only place where libraft's codes become ours. */
-static int errno_of_raft(int rv)
-{
-    switch (rv) {
-    case 0:
-        return 0;
-    case RAFT_NOMEM:
-        return -ENOMEM;
-    case RAFT_CORRUPT:
-    case RAFT_MALFORMED:
-        return -EUCLEAN;
-    case RAFT_NOSPACE:
-        return -ENOSPC;
-    case RAFT_NOTLEADER:
-    case RAFT_LEADERSHIPLOST:
-        return -ENOTCONN;
-    case RAFT_BUSY:
-        return -EBUSY;
-    case RAFT_CANCELED:
-        return -ECANCELED;
-    case RAFT_NAMETOOLONG:
-        return -ENAMETOOLONG;
-    case RAFT_NOTFOUND:
-        return -ENOENT;
-    default:
-        return -EIO;
-    }
-}
+enum { HANDSHAKE_TIMEOUT_MS = 5000, FORGOT_HANDOVER_MS = 2000 };
 
 static uint64_t boottime_ms(void)
 {
@@ -228,6 +128,12 @@ static void on_after_io(uv_check_t *check)
     node_turn(check->data);
 }
 
+void node_begin_turns(struct raft_node *node)
+{
+    uv_prepare_start(&node->before_io, on_before_io);
+    uv_check_start(&node->after_io, on_after_io);
+}
+
 /* ---- what the guard and the transport want to know ------------------------------------------ */
 
 static void on_fatal(void *arg, const char *what)
@@ -315,8 +221,8 @@ static bool may_be_behind(const struct raft *raft, uint64_t node_id)
 }
 
 /* A leader that removes itself still has to say when that is committed. */
-static enum transport_membership
-on_membership(void *arg, uint64_t node_id, const char **ret_address)
+enum transport_membership
+node_membership_of(void *arg, uint64_t node_id, const char **ret_address)
 {
     const struct raft *raft = &((const struct raft_node *)arg)->raft;
 
@@ -375,7 +281,7 @@ static void init_transport(struct raft_node *node)
                        .connect_timeout_ms = timing->connect_timeout_ms,
                        .handshake_timeout_ms = HANDSHAKE_TIMEOUT_MS,
                        .user_timeout_ms = timing->user_timeout_ms,
-                       .membership = on_membership,
+                       .membership = node_membership_of,
                        .connection_ended = on_connection_ended,
                        .called_stranger = on_called_stranger,
                        .log = on_transport_log,
@@ -404,37 +310,6 @@ static void set_options(struct raft_node *node)
     raft_uv_set_auto_recovery(&node->guard.io, false);
 }
 
-static int refuse_space(const struct raft_node *node, char *ret_error)
-{
-    return refuse(
-        ret_error, -ENOSPC,
-        "no space for the log in %.160s: make at least %d MB free and start again",
-        datadir_raft_path(node->dir), SPACE_MB_MIN);
-}
-
-static int
-refuse_log(const struct raft_node *node, int rv, const char *detail, char *ret_error)
-{
-    int error = errno_of_raft(rv);
-
-    if (error == -ENOSPC) {
-        return refuse_space(node, ret_error);
-    }
-    if (error == -EUCLEAN) {
-        return refuse(ret_error, error,
-                      "the log of node %" PRIu64
-                      " in %.160s is damaged (%.160s): restore the directory, "
-                      "or remove it and let the machine join under a new node id",
-                      node->config.node_id, datadir_raft_path(node->dir), detail);
-    }
-    /* A file that was cut off is not told from one that cannot be read. */
-    return refuse(ret_error, error, "cannot load the log in %.160s: %s: %.160s%s",
-                  datadir_raft_path(node->dir), raft_strerror(rv), detail,
-                  rv == RAFT_IOERR
-                      ? "; netlockd check-data says what is damaged, and the way out"
-                      : "");
-}
-
 static void on_removed(void *arg, const char *name)
 {
     node_log(
@@ -457,8 +332,8 @@ static int init_raft(struct raft_node *node, char *ret_error)
 
     int error = raft_tidy(datadir_raft_path(node->dir), on_removed, node);
     if (error != 0) {
-        return refuse(ret_error, error, "cannot tidy up %.160s: %s",
-                      datadir_raft_path(node->dir), strerror(-error));
+        return node_refuse(ret_error, error, "cannot tidy up %.160s: %s",
+                           datadir_raft_path(node->dir), strerror(-error));
     }
     init_transport(node);
     guard->io.version = 1;
@@ -466,14 +341,14 @@ static int init_raft(struct raft_node *node, char *ret_error)
                           &node->transport);
     if (rv != 0) {
         transport_release(&node->transport);
-        return refuse_log(node, rv, guard->io.errmsg, ret_error);
+        return node_refuse_log(node, rv, guard->io.errmsg, ret_error);
     }
     raft_guard_install(guard, &node->raft, replica_raft_fsm(node->replica), &host);
     raft_uv_set_tracer(&guard->io, &guard->tracer);
     rv = raft_init(&node->raft, &guard->io, &guard->fsm, node->config.node_id,
                    node_config_own_address(&node->config));
     if (rv != 0) {
-        refuse_log(node, rv, raft_errmsg(&node->raft), ret_error);
+        node_refuse_log(node, rv, raft_errmsg(&node->raft), ret_error);
         raft_uv_close(&guard->io);
         transport_release(&node->transport);
         return errno_of_raft(rv);
@@ -570,135 +445,6 @@ void raft_node_free(struct raft_node *node)
     replica_free(node->replica);
     node_config_release(&node->config);
     free(node);
-}
-
-/* ---- starting ------------------------------------------------------------------------------- */
-
-/* Every member of a new cluster writes the same first entry: the membership. */
-static int write_membership(struct raft_node *node)
-{
-    struct raft_configuration configuration;
-    int rv = 0;
-
-    raft_configuration_init(&configuration);
-    for (size_t i = 0; i < node->config.members_count && rv == 0; i++) {
-        const struct raft_node_member *member = &node->config.members[i];
-        rv = raft_configuration_add(&configuration, member->node_id, member->peer_address,
-                                    RAFT_VOTER);
-    }
-    if (rv == 0) {
-        rv = raft_bootstrap(&node->raft, &configuration);
-    }
-    raft_configuration_close(&configuration);
-    return rv;
-}
-
-/* Who joins has no entry yet, but a term, as if it had been there in the first one: from now on its
- * directory counts. */
-static int bootstrap(struct raft_node *node, char *ret_error)
-{
-    if (!datadir_is_new(node->dir)) {
-        return 0;
-    }
-    int rv = node->config.joins ? node->guard.io.set_term(&node->guard.io, 1)
-                                : write_membership(node);
-    if (rv != 0) {
-        return refuse_log(node, rv, node->guard.io.errmsg, ret_error);
-    }
-    int error = datadir_log_begun(node->dir);
-    if (error != 0) {
-        return refuse(ret_error, error, "cannot write %s: %s", node->config.data_dir,
-                      strerror(-error));
-    }
-    return 0;
-}
-
-/* The log's membership counts; the configuration only began it. */
-static void compare_membership(const struct raft_node *node)
-{
-    const struct raft_configuration *log = &node->raft.configuration;
-    unsigned same = 0;
-
-    if (log->n == 0) {
-        node_log(node, LOG_INFO,
-                 "waiting to be added to cluster %s: netlock cluster add %" PRIu64
-                 " %s CLIENT-ADDRESS",
-                 node->config.cluster_id, node->config.node_id,
-                 node_config_own_address(&node->config));
-        return;
-    }
-    if (node->config.joins) {
-        return;
-    }
-    for (size_t i = 0; i < node->config.members_count; i++) {
-        const char *address = NULL;
-        if (on_membership((void *)(uintptr_t)node, node->config.members[i].node_id,
-                          &address) == TRANSPORT_MEMBER &&
-            strcmp(address, node->config.members[i].peer_address) == 0) {
-            same++;
-        }
-    }
-    if (same != log->n || same != node->config.members_count) {
-        node_log(node, LOG_WARNING,
-                 "the configured members differ from those of the cluster's log, which "
-                 "count: of %zu "
-                 "configured and %u in the log, %u agree in id and address",
-                 node->config.members_count, log->n, same);
-    }
-}
-
-/* libuv writes to sockets whose other end may be gone. */
-static bool broken_pipes_do_not_kill(void)
-{
-    struct sigaction action;
-
-    return sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler != SIG_DFL;
-}
-
-int raft_node_start(struct raft_node *node, char ret_error[static RAFT_NODE_ERROR_BYTES])
-{
-    const char *doubtful = datadir_doubtful_fs(node->dir);
-
-    assert(!node->running && !node->closing);
-    assert(broken_pipes_do_not_kill());
-    if (doubtful != NULL) {
-        node_log(node, LOG_WARNING,
-                 "data directory %s is on %s: acknowledged locks may be lost with the "
-                 "machine's power",
-                 node->config.data_dir, doubtful);
-    }
-    int error = bootstrap(node, ret_error);
-    if (error != 0) {
-        return error;
-    }
-    int rv = raft_start(&node->raft);
-    if (rv != 0) {
-        error = transport_listen_error(&node->transport);
-        if (error != 0) {
-            return refuse(ret_error, error, "%s", node->transport.errmsg);
-        }
-        const char *detail = raft_errmsg(&node->raft);
-        return refuse_log(node, rv, detail[0] != '\0' ? detail : node->guard.io.errmsg,
-                          ret_error);
-    }
-    const char *wrong = raft_guard_impossible_term(&node->raft);
-    if (wrong != NULL) {
-        char detail[LOG_LINE_BYTES];
-        snprintf(detail, sizeof(detail), "metadata: %s", wrong);
-        return refuse_log(node, RAFT_CORRUPT, detail, ret_error);
-    }
-    /* libraft prepares room at the start and when entries come; a leader without room takes none. */
-    if (node->guard.io.capacity == 0) {
-        return refuse_space(node, ret_error);
-    }
-    compare_membership(node);
-    node->running = true;
-    if (node->config.fast_failover) {
-        failover_start(&node->failover);
-    }
-    uv_prepare_start(&node->before_io, on_before_io);
-    uv_check_start(&node->after_io, on_after_io);
-    return 0;
 }
 
 void raft_node_set_trace(struct raft_node *node, bool on)
@@ -801,50 +547,4 @@ uint64_t raft_node_now_ms(const struct raft_node *node)
 {
     (void)node;
     return boottime_ms();
-}
-
-static uint64_t match_index(struct raft *raft, uint64_t node_id)
-{
-    raft_index index;
-
-    if (raft_state(raft) != RAFT_LEADER) {
-        return 0;
-    }
-    if (node_id == raft->id) {
-        return raft_last_index(raft);
-    }
-    return raft_match_index(raft, node_id, &index) == 0 ? index : 0;
-}
-
-void raft_node_status(const struct raft_node *node, struct raft_node_status *ret)
-{
-    /* libraft's getters take a struct that they could change, but do not. */
-    struct raft *raft = (struct raft *)(uintptr_t)&node->raft;
-    const struct raft_configuration *configuration = &raft->configuration;
-    const char *leader_address;
-    raft_id leader_id;
-
-    memset(ret, 0, sizeof *ret);
-    raft_leader(raft, &leader_id, &leader_address);
-    ret->node_id = node->config.node_id;
-    ret->term = raft_current_term(raft);
-    ret->leader_id = leader_id;
-    ret->leader = raft_state(raft) == RAFT_LEADER;
-    ret->removed = leader_id == 0 && removal_is(&node->removal);
-    ret->candidate = raft_state(raft) == RAFT_CANDIDATE;
-    ret->commit_index = raft_commit_index(raft);
-    ret->applied_index = raft_last_applied(raft);
-    ret->last_index = raft_last_index(raft);
-    ret->feature_level = replica_level(node->replica);
-    ret->feature_level_max = feature_level_max;
-    for (unsigned i = 0; i < configuration->n && i < RAFT_NODE_MEMBERS_MAX; i++) {
-        const struct raft_server *server = &configuration->servers[i];
-        ret->members[i].node_id = server->id;
-        ret->members[i].voter = server->role == RAFT_VOTER;
-        ret->members[i].peer_address = server->address;
-        ret->members[i].connected = server->id == ret->node_id ||
-                                    transport_connected(&node->transport, server->id);
-        ret->members[i].match_index = match_index(raft, server->id);
-        ret->members_count++;
-    }
 }
