@@ -257,6 +257,13 @@ class Ends(unittest.TestCase):
         h.ok(400, call, "wait-timeout")
         self.assertEqual(found(h), ["P7"])
 
+    def test_a_wait_may_be_short_by_begun_milliseconds(self):
+        h = two_clients()
+        h.lock("a", 10, 20, 1)
+        call = h.call(30, "lock", "b", typ=0, w=500, h=0, d=0, lim=1)
+        h.ok(528, call, "wait-timeout")
+        self.assertEqual(found(h), [])
+
     def test_a_hold_times_out_early(self):
         h = two_clients()
         h.lock("a", 10, 20, 1, hold=1000)

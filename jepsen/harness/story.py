@@ -7,7 +7,7 @@ has released without a token and was answered."""
 from array import array
 
 from .search_input import SearchInput
-from .sure import FAR, IGNORE, READ, SureIntervals
+from .sure import FAR, IGNORE, READ, ROUNDING, SureIntervals
 from .violation import Violation
 
 MS = 1_000_000
@@ -91,7 +91,7 @@ class Story:
             self.intervals.close(hold, t)
             hold.released = t
         elif op.op in ("lock", "try", "refresh") and op.h and op.h < hold.h:
-            hold.cap = min(hold.cap, t + op.h * self.rho)
+            hold.cap = min(hold.cap, t + op.h * self.rho - ROUNDING)
         if line.get("down"):
             self.intervals.close(hold, t)
 
@@ -185,7 +185,7 @@ class Story:
 
     def _not_granted(self, op, line, t):
         result, why = line["r"], line.get("why")
-        if result == "wait-timeout" and (not op.w or t - op.inv < op.w * self.rho):
+        if result == "wait-timeout" and (not op.w or t - op.inv < op.w * self.rho - ROUNDING):
             self.violate("P7", t, f"{op.c} was told a wait timeout for {op.l} after {(t - op.inv) / MS:.1f} ms; "
                                   f"it had asked for {op.w} ms", op.l, [op.c])
         if op.op == "try" and why == "held" and not op.seen_other and not op.had:

@@ -9,6 +9,11 @@ UNLIMITED = 0xFFFFFFFF
 READ, IGNORE = 1, 1
 
 
+# Cluster time counts begun milliseconds, and each leader begins for itself: a timeout can be short by so many. As
+# libnetlock's margin.
+ROUNDING = 5_000_000
+
+
 class Hold:
     __slots__ = ("c", "l", "tok", "typ", "lim", "slot", "d", "h", "lease", "since", "cap", "told", "library", "released")
 
@@ -49,9 +54,9 @@ class SureIntervals:
             return FAR
         end = hold.cap
         if hold.h != UNLIMITED:
-            end = min(end, hold.lease + hold.h * self.rho)
+            end = min(end, hold.lease + hold.h * self.rho - ROUNDING)
         if hold.d != IGNORE:
-            end = min(end, self.contact.get(hold.c, 0) + self.grace.get(hold.c, 0))
+            end = min(end, self.contact.get(hold.c, 0) + self.grace.get(hold.c, 0) - ROUNDING)
         return end
 
     def entitled(self, hold, t):
