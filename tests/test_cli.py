@@ -628,7 +628,7 @@ def a_stopped_job_goes_on_in_the_foreground():
     terminal = Terminal("bash", "--norc", "--noediting", "-i")
     try:
         terminal.expect("ready> ")
-        terminal.type(" ".join(ONE.command("run", "job", "--", "sh", "-c")) + " 'echo started; cat'\n")
+        terminal.type(" ".join(ONE.command("run", "--ttl", "10m", "job", "--", "sh", "-c")) + " 'echo started; cat'\n")
         terminal.expect("\nstarted")
         stop(terminal)
         terminal.expect("Stopped")
