@@ -457,6 +457,7 @@ uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
     uint64_t terms[SIM_NODES_MAX + 1] = {0};
     unsigned snapshots = 0, most = 0;
     uint64_t term = 0;
+    bool agreed = false;
 
     for (unsigned i = 1; i <= count; i++) {
         const struct raft_entry *entry = sim_disk_entry(sim_node(i)->disk, index);
@@ -472,12 +473,16 @@ uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
                 having |= 1U << j;
             }
         }
-        if (__builtin_popcount(having) > __builtin_popcount(most)) {
+        /* As many may have another entry there, and be voters of nothing. */
+        bool agree = is_majority(having);
+        if (agree > agreed ||
+            (agree == agreed && __builtin_popcount(having) > __builtin_popcount(most))) {
+            agreed = agree;
             most = having;
             term = terms[i];
         }
     }
-    if (!is_majority(most)) {
+    if (!agreed) {
         sim_violation("P15",
                       "durability, applied: n%u applies entry %llu, which %d disks have, "
                       "no majority",
