@@ -97,9 +97,7 @@ static void draw_kinds(struct sim_plan *plan, struct sim_random *random)
                                   1U << SIM_FAULT_PAUSE | 1U << SIM_FAULT_CLIENT_KILL |
                                   1U << SIM_FAULT_SLOW_DISK;
     uint32_t drawn = (uint32_t)sim_random_next(random) & ((1U << SIM_FAULT_MEMBERS) - 1);
-    struct sim_random extra = sim_plan_stream(plan, SIM_PLAN_STREAM_MEMBERS);
 
-    drawn |= sim_random_below(&extra, 8) == 0 ? 1U << SIM_FAULT_MEMBERS : 0;
     plan->kinds = plan->options->calm ? usual : drawn;
     plan->kinds &= ~plan->options->without;
     plan->kinds |= plan->options->with;
