@@ -14,6 +14,7 @@ Every line has "t" (CLOCK_MONOTONIC in ns, one clock for the whole machine) and 
     ghost     ...              an answer to nothing that was asked
     late      ms               this process was so long behind its own timers
     begin, end f ...           a nemesis
+    killed    victim s         a process of clients is dead; s: before the signal was sent
 
 Lines of a killed process are complete up to its death: each is one write(2)."""
 

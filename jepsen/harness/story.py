@@ -46,6 +46,7 @@ class Story:
         self.adds = {}           # set -> [(t, element, token, late)]
         self.notes = []          # what processes said of themselves
         self.start = self.end = 0
+        self._lived = {}         # process -> when it wrote its latest line
         self._open_bands = {}
         self._doubt = set()      # (client, lock) with a lock request of unknown outcome
 
@@ -53,6 +54,7 @@ class Story:
         t = line["t"]
         self.start = self.start or t
         self.end = t
+        self._lived[line["p"]] = t
         handler = _HANDLERS.get(line["e"])
         if handler is not None:
             handler(self, t, line)
@@ -388,14 +390,17 @@ class Story:
         self.search.close(hold.l)
         self._remove_hold(hold, t - line.get("late", 0))
 
-    def _killed(self, t, line):
-        """A process of clients was killed: they are entitled to nothing, and may still hold all of it."""
-        prefix = f"c{line['victim']}-"
+    def _killed(self, _t, line):
+        """A process of clients is dead. They were entitled to what they held for as long as it is known to have
+        lived: until the signal was sent, or until its last line. Since then its connections may have been closed, and
+        its locks given to others; they may still be held as well."""
+        victim, prefix = line["victim"], f"c{line['victim']}-"
+        lived = max(line.get("s", 0), self._lived.get(victim, 0))
         for client in [c for c in self.intervals.of_client if c.startswith(prefix)]:
             for lock in self.intervals.of_client[client]:
-                self.search.close(lock)
-            self.intervals.end_client(client, t)
-        for op in [op for op in self.ops.values() if op.p == line["victim"]]:
+                self.search.close_since(lock, lived)
+            self.intervals.end_client(client, lived)
+        for op in [op for op in self.ops.values() if op.p == victim]:
             self.search.unknown(op)
             self.unsure.setdefault(op.l, []).append(op.inv)
             self._leave_try(op)
