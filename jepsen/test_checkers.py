@@ -247,6 +247,43 @@ class Order(unittest.TestCase):
         h.granted(60, a, 3)
         self.assertEqual(found(h), [])
 
+    def granted_elsewhere(self, token):
+        """a waits; its connection is lost, and over the next one it is told that it was granted @token meanwhile. Its
+        hold has ended when the request that is sent again comes, which begins another wait: (history, a's call)."""
+        h = two_clients()
+        h.attach("c", 0)
+        h.lock("c", 5, 6, 1)
+        a = h.call(10, "lock", "a", typ=0, w=50, h=1, d=0, lim=1)
+        h.wait(15, a, "a")
+        b = h.call(20, "lock", "b", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        h.wait(25, b, "b")
+        h.release("c", 30, 31, 1)
+        h.attach("a", 35, waits=["l"])
+        h.line(36, "late-answer", c="a", l="l", r="LockGrantedResponse", typ=0, tok=token)
+        h.granted(40, b, 3)
+        h.line(41, "lost", c="a", l="l", tok=token, r="expired", x=0)
+        return h, a
+
+    def test_granted_on_another_connection_and_again_later(self):
+        h, a = self.granted_elsewhere(2)
+        h.release("b", 45, 46, 3)
+        h.granted(50, a, 5, hold=1, u=1)
+        self.assertEqual(found(h), [])
+
+    def test_granted_on_another_connection_after_who_came_later(self):
+        h, _a = self.granted_elsewhere(4)
+        self.assertEqual(found(h), ["P4"])
+
+    def test_overtaken_in_the_wait_after_a_grant_on_another_connection(self):
+        h, a = self.granted_elsewhere(2)
+        h.wait(42, a, "a")
+        c = h.call(43, "lock", "c", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        h.release("b", 45, 46, 3)
+        h.granted(47, c, 4)
+        h.release("c", 48, 49, 4)
+        h.granted(50, a, 5, hold=1, u=1)
+        self.assertEqual(found(h), ["P4"])
+
     def test_free_and_not_handed_over(self):
         h = two_clients()
         h.lock("a", 2000, 2020, 1)

@@ -182,8 +182,10 @@ class Story:
         else:
             self._remove_thing(op.c, op.l)
         if is_new:
-            self.grants.setdefault(op.l, []).append(
-                (token, t, op.first[1], op.queued, line.get("typ", 0), op.c, bool(op.had), op.lim))
+            self._add_grant(op, token, line.get("typ", 0), t)
+
+    def _add_grant(self, op, token, typ, t):
+        self.grants.setdefault(op.l, []).append((token, t, op.first[1], op.queued, typ, op.c, bool(op.had), op.lim))
 
     def _not_granted(self, op, line, t):
         result, why = line["r"], line.get("why")
@@ -353,12 +355,20 @@ class Story:
             op.l == hold.l and op.op in ("lock", "try") and op.typ != READ
             for op in self.ops_of.get(hold.c, {}).values())
 
-    def _late_answer(self, _t, line):
-        """An earlier wait is over; the request that is sent again begins another one."""
-        if line["r"] in ("LockWaitTimeoutResponse", "LockDeniedResponse"):
-            for op in self.ops_of.get(line["c"], {}).values():
-                if op.l == line["l"]:
-                    op.queued = 0
+    def _late_answer(self, t, line):
+        """An earlier wait is over, and what it was granted counts in the order of the queue; the request that is
+        sent again begins another wait, if that grant has ended meanwhile."""
+        if line["r"] == "LockWaitResponse":
+            return
+        waits = [op for op in self.ops_of.get(line["c"], {}).values()
+                 if op.l == line["l"] and op.op in ("lock", "try")]
+        granted = [op for op in waits if op.typ == line.get("typ", op.typ)]
+        if line["r"] == "LockGrantedResponse" and granted:
+            op = next((op for op in granted if op.queued), granted[0])
+            if self._see_token(op, line["tok"], t):
+                self._add_grant(op, line["tok"], op.typ, t)
+        for op in waits:
+            op.queued = 0
 
     def _up(self, t, line):
         if not self.leaders or self.leaders[-1][1] != line["n"]:
