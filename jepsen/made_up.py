@@ -6,16 +6,18 @@ START = 100_000
 
 
 class History:
-    """Lines as clients write them, in milliseconds after @start; index, token and time are given where they matter."""
+    """Lines as clients of process @proc write them, in milliseconds after @start; index, token and time are given
+    where they matter."""
 
     def __init__(self, start=START):
         self.lines = []
         self.start = start
         self._ops = 0
         self.index = 0
+        self.proc = 1
 
     def line(self, t, event, **fields):
-        self.lines.append({"t": (self.start + t) * MS, "p": 1, "e": event, **fields})
+        self.lines.append({"t": (self.start + t) * MS, "p": self.proc, "e": event, **fields})
 
     def attach(self, client, t, have=(), waits=(), grace=6000, sent=None):
         session = f"s-{client}"

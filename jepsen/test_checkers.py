@@ -106,13 +106,45 @@ class Exclusion(unittest.TestCase):
         h.lock("b", 6100, 6110, 2)
         self.assertEqual(found(h), ["P1"])
 
-    def test_a_killed_client_is_entitled_to_nothing(self):
-        h = two_clients()
+
+class Killed(unittest.TestCase):
+    """A client process gets the signal at 25, and is known to be dead at 40."""
+
+    def judge(self, granted, last_line=None, told_when=True):
+        """b is granted what the killed client had; what exclusion and the search say of it."""
+        h = History()
+        h.proc = 9
         h.attach("c9-0", 0)
         h.lock("c9-0", 10, 20, 1)
-        h.line(25, "killed", victim=9)
-        h.lock("b", 15, 30, 2)
-        self.assertEqual(found(h), [])
+        h.proc = 1
+        h.attach("b", 0)
+        call = h.call(21, "lock", "b", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        if last_line is not None:
+            h.line(last_line, "alive", p=9, g="s-c9-0", s=(START + last_line - 1) * MS)
+        if granted < 40:
+            h.granted(granted, call, 2)
+        h.line(40, "killed", p="control", victim=9, **({"s": (START + 25) * MS} if told_when else {}))
+        if granted > 40:
+            h.granted(granted, call, 2)
+        story = told(h)
+        return sorted(v.prop for v in checks.of_story(story)[0] + checks.of_search(story)[0])
+
+    def test_it_is_entitled_to_nothing(self):
+        self.assertEqual(self.judge(45), [])
+
+    def test_its_lock_is_given_away_before_its_death_is_known(self):
+        self.assertEqual(self.judge(35), [])
+        self.assertEqual(self.judge(35, last_line=30), [])
+
+    def test_its_lock_is_given_away_before_the_signal(self):
+        self.assertEqual(self.judge(24), ["P1", "P1"])
+
+    def test_its_lock_is_given_away_while_it_still_writes(self):
+        self.assertEqual(self.judge(28, last_line=30), ["P1", "P1"])
+
+    def test_when_the_signal_was_sent_is_not_known(self):
+        self.assertEqual(self.judge(28, told_when=False), [])
+        self.assertEqual(self.judge(28, last_line=30, told_when=False), ["P1", "P1"])
 
 
 class Tokens(unittest.TestCase):
@@ -214,6 +246,43 @@ class Order(unittest.TestCase):
         h.release("b", 45, 46, 2)
         h.granted(60, a, 3)
         self.assertEqual(found(h), [])
+
+    def granted_elsewhere(self, token):
+        """a waits; its connection is lost, and over the next one it is told that it was granted @token meanwhile. Its
+        hold has ended when the request that is sent again comes, which begins another wait: (history, a's call)."""
+        h = two_clients()
+        h.attach("c", 0)
+        h.lock("c", 5, 6, 1)
+        a = h.call(10, "lock", "a", typ=0, w=50, h=1, d=0, lim=1)
+        h.wait(15, a, "a")
+        b = h.call(20, "lock", "b", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        h.wait(25, b, "b")
+        h.release("c", 30, 31, 1)
+        h.attach("a", 35, waits=["l"])
+        h.line(36, "late-answer", c="a", l="l", r="LockGrantedResponse", typ=0, tok=token)
+        h.granted(40, b, 3)
+        h.line(41, "lost", c="a", l="l", tok=token, r="expired", x=0)
+        return h, a
+
+    def test_granted_on_another_connection_and_again_later(self):
+        h, a = self.granted_elsewhere(2)
+        h.release("b", 45, 46, 3)
+        h.granted(50, a, 5, hold=1, u=1)
+        self.assertEqual(found(h), [])
+
+    def test_granted_on_another_connection_after_who_came_later(self):
+        h, _a = self.granted_elsewhere(4)
+        self.assertEqual(found(h), ["P4"])
+
+    def test_overtaken_in_the_wait_after_a_grant_on_another_connection(self):
+        h, a = self.granted_elsewhere(2)
+        h.wait(42, a, "a")
+        c = h.call(43, "lock", "c", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+        h.release("b", 45, 46, 3)
+        h.granted(47, c, 4)
+        h.release("c", 48, 49, 4)
+        h.granted(50, a, 5, hold=1, u=1)
+        self.assertEqual(found(h), ["P4"])
 
     def test_free_and_not_handed_over(self):
         h = two_clients()

@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -220,6 +221,25 @@ class Minimal(unittest.TestCase):
                 self.assertEqual(minimal.calls(), operations, text)
                 self.assertEqual({line["c"] for line in minimal.lines if "c" in line} - {"a", "b", "x"}, set())
                 self.assertGreaterEqual(minimal.operations, 480 + operations)
+
+    def test_long_before_the_end(self):
+        """What comes after it is more than is looked at, and does not push it out."""
+        h = crowd()
+        overtaken(h)
+        for n in range(600):
+            h.line(20000 + n, "alive", g="s-v", s=(h.start + 19990 + n) * MS)
+        with unittest.mock.patch.object(shrink, "LINES_MAX", 500):
+            minimal, text = self.show(h.lines, "P4")
+        self.assertEqual(minimal.calls(), 3, text)
+
+    def test_answers_are_evidence(self):
+        h = crowd()
+        two_writers(h)
+        self.show(h.lines, "P1")
+        with open(os.path.join(self.directory, "evidence-1.jsonl"), encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        self.assertEqual([line["tok"] for line in lines if line.get("e") == "ok" and line.get("tok", 0) >= TOKEN],
+                         [TOKEN, TOKEN + 1])
 
     def test_healthy(self):
         result, _text, page = Folder(self.directory, crowd().lines).judge()

@@ -89,9 +89,9 @@ def order(story):
             for rival in rivals:
                 if rival is not None and rival[0] > grant[0] and rival[5] != grant[5]:
                     found.append(Violation(
-                        "P4", grant[1], f"{rival[5]} was queued for {lock} before {grant[5]} asked, and was granted "
-                                        f"after it (tokens {rival[0]} and {grant[0]})", lock,
-                        (rival[5], grant[5])))
+                        "P4", max(grant[1], rival[1]),
+                        f"{rival[5]} was queued for {lock} before {grant[5]} asked, and was granted after it (tokens "
+                        f"{rival[0]} and {grant[0]})", lock, (rival[5], grant[5])))
     return found
 
 

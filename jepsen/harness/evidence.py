@@ -46,11 +46,16 @@ def write(verdict):
 
 
 def _around(directory, violation):
+    """The lines about its lock and its clients, answers too, which name neither, and the faults."""
+    operations = set()
     for line in history.read(directory):
-        if not violation.t - AROUND_NS <= line["t"] <= violation.t + AROUND_NS // 3:
-            continue
-        if line["e"] in ("begin", "end", "killed") or line.get("c") in violation.clients \
-                or (violation.lock and line.get("l") == violation.lock):
+        if line["t"] > violation.t + AROUND_NS // 3:
+            return
+        is_about = line["e"] in ("begin", "end", "killed") or line.get("c") in violation.clients \
+            or (violation.lock and line.get("l") == violation.lock) or line.get("i") in operations
+        if is_about and line["e"] == "call":
+            operations.add(line["i"])
+        if is_about and line["t"] >= violation.t - AROUND_NS:
             yield line
 
 

@@ -22,9 +22,7 @@ class Clients(Nemesis):
     def _kill(self):
         workers = self.world.workers
         victim = self.random.choice(workers.running())
-        workers.signal(victim, signal.SIGKILL)
-        workers.processes[victim][0].wait()
-        self.world.recorder.write("killed", victim=victim)
+        workers.kill(victim, self.world.recorder)
         self._pause(self.random.random())
         started = workers.start(workers.clients_of(victim))
         return f"client process {victim} was killed, {started} took its place"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import time
 
 from .nemesis import ELECTION, ENDED, Nemesis, both_ways, nemesis
@@ -117,9 +116,7 @@ class HalfOpen(Nemesis):
             return ENDED if self._is_over() else None
         self.world.cut(self.name, both_ways([group], [f"n{n}" for n in self.nodes]))
         for victim in victims:
-            workers.signal(victim, signal.SIGKILL)
-            workers.processes[victim][0].wait()
-            self.world.recorder.write("killed", victim=victim)
+            workers.kill(victim, self.world.recorder)
         before = sum(self.world.stat().values())
         self._pause(8.0)
         stopped = sum(self.world.stat().values()) - before

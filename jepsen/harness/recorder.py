@@ -11,9 +11,11 @@ Every line has "t" (CLOCK_MONOTONIC in ns, one clock for the whole machine) and 
     claims    c g have         what the cluster says that client c holds [lock, token] and waits for
     alive     g s              a ping that was sent at s was answered
     lost      c l tok r        the cluster said that the hold is over, or the client's own clock did
+    late-answer  c l r tok     what became of a request whose connection is gone, or that was given up
     ghost     ...              an answer to nothing that was asked
     late      ms               this process was so long behind its own timers
     begin, end f ...           a nemesis
+    killed    victim s         a process of clients is dead; s: before the signal was sent
 
 Lines of a killed process are complete up to its death: each is one write(2)."""
 

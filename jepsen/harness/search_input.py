@@ -26,6 +26,12 @@ class SearchInput:
                 self.calls.setdefault(lock, []).append(
                     Call(op.inv, FAR, op.c, "release" if op.op == "release" else "acquire"))
 
+    def close_since(self, lock, since):
+        """As if it had been closed at @since, which is past: what was answered later is under way."""
+        self.close(lock)
+        self.calls[lock] = [Call(c.begin, FAR, c.client, c.kind) if c.end > since else c
+                            for c in self.calls.get(lock, ()) if c.begin <= since]
+
     def end(self, op, line, t, expired):
         """@expired: whether a hold of the lock may have ended by itself."""
         if line.get("u") or op.lim > 1 or op.typ or expired or line["r"] == "expired":

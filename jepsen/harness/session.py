@@ -185,19 +185,21 @@ class Session(asyncio.Protocol):
             return
         if key in self._given_up:
             self._given_up.discard(key) if name != "LockWaitResponse" else None
-            self.recorder.write("late-answer", c=fields.get("client_id"), l=fields.get("lock_name"),
-                                r=name, tok=fields.get("token", 0))
+            self._write_late(name, fields)
             return
         if not key and client is not None:
             # What became of a wait that was asked for on another connection. A request that was sent again
             # here will have an answer of its own.
-            self.recorder.write("late-answer", c=client.id, l=fields.get("lock_name"), r=name,
-                                tok=fields.get("token", 0))
+            self._write_late(name, fields)
             return
         if name in ("ErrorResponse", "HelloResponse") and not key:
             return  # a node that begins to serve greets who has said Hello to it
         self.recorder.write("ghost", g=self.name, r=name, key=key, c=fields.get("client_id"),
                             l=fields.get("lock_name"))
+
+    def _write_late(self, name, fields):
+        self.recorder.write("late-answer", c=fields.get("client_id"), l=fields.get("lock_name"), r=name,
+                            typ=fields.get("type", 0), tok=fields.get("token", 0))
 
     async def _live(self):
         while not self._is_closed:

@@ -15,6 +15,7 @@ from .story import Story
 from .sure import UNLIMITED
 
 LINES_MAX = 300000   # the latest ones: those of a violation that names no lock come from everywhere
+AFTER_NS = 10 ** 10  # from a violation on: answers that are under way come, holds end
 SECONDS = 20.0       # of work for one violation; what is left then is shown, and called not minimal
 AGO_NS = (10 ** 8, 10 ** 9, 10 ** 10)
 _OPERATION = ("call", "wait", "library-wait", "ok", "fail", "info")
@@ -101,18 +102,22 @@ def _span(directory):
 
 def _load(directory, violation):
     """The lines that can matter, and how many operations there were."""
-    lines, operations = collections.deque(maxlen=LINES_MAX), 0
+    lines, begun, operations = collections.deque(maxlen=LINES_MAX), set(), 0
     for line in history.read(directory):
         operations += line["e"] == "call"
         other_lock = violation.lock is not None and line.get("l", violation.lock) != violation.lock \
             and line.get("c") not in violation.clients
-        if not other_lock and line["e"] != "late":
+        if other_lock or line["e"] == "late" or line["t"] > violation.t + AFTER_NS:
+            continue
+        if line["e"] == "call":
+            begun.add(line["i"])
+        if line["e"] not in _OPERATION or line["i"] in begun:
             lines.append(line)
     return _whole(lines), operations
 
 
 def _whole(lines):
-    """Without what belongs to an operation that has been left out."""
+    """Without what belongs to an operation whose beginning has been left out."""
     begun = {line["i"] for line in lines if line["e"] == "call"}
     return [line for line in lines if line["e"] not in _OPERATION or line["i"] in begun]
 

@@ -46,6 +46,7 @@ class Story:
         self.adds = {}           # set -> [(t, element, token, late)]
         self.notes = []          # what processes said of themselves
         self.start = self.end = 0
+        self._lived = {}         # process -> when it wrote its latest line
         self._open_bands = {}
         self._doubt = set()      # (client, lock) with a lock request of unknown outcome
 
@@ -53,6 +54,7 @@ class Story:
         t = line["t"]
         self.start = self.start or t
         self.end = t
+        self._lived[line["p"]] = t
         handler = _HANDLERS.get(line["e"])
         if handler is not None:
             handler(self, t, line)
@@ -180,8 +182,10 @@ class Story:
         else:
             self._remove_thing(op.c, op.l)
         if is_new:
-            self.grants.setdefault(op.l, []).append(
-                (token, t, op.first[1], op.queued, line.get("typ", 0), op.c, bool(op.had), op.lim))
+            self._add_grant(op, token, line.get("typ", 0), t)
+
+    def _add_grant(self, op, token, typ, t):
+        self.grants.setdefault(op.l, []).append((token, t, op.first[1], op.queued, typ, op.c, bool(op.had), op.lim))
 
     def _not_granted(self, op, line, t):
         result, why = line["r"], line.get("why")
@@ -351,12 +355,20 @@ class Story:
             op.l == hold.l and op.op in ("lock", "try") and op.typ != READ
             for op in self.ops_of.get(hold.c, {}).values())
 
-    def _late_answer(self, _t, line):
-        """An earlier wait is over; the request that is sent again begins another one."""
-        if line["r"] in ("LockWaitTimeoutResponse", "LockDeniedResponse"):
-            for op in self.ops_of.get(line["c"], {}).values():
-                if op.l == line["l"]:
-                    op.queued = 0
+    def _late_answer(self, t, line):
+        """An earlier wait is over, and what it was granted counts in the order of the queue; the request that is
+        sent again begins another wait, if that grant has ended meanwhile."""
+        if line["r"] == "LockWaitResponse":
+            return
+        waits = [op for op in self.ops_of.get(line["c"], {}).values()
+                 if op.l == line["l"] and op.op in ("lock", "try")]
+        granted = [op for op in waits if op.typ == line.get("typ", op.typ)]
+        if line["r"] == "LockGrantedResponse" and granted:
+            op = next((op for op in granted if op.queued), granted[0])
+            if self._see_token(op, line["tok"], t):
+                self._add_grant(op, line["tok"], op.typ, t)
+        for op in waits:
+            op.queued = 0
 
     def _up(self, t, line):
         if not self.leaders or self.leaders[-1][1] != line["n"]:
@@ -388,14 +400,17 @@ class Story:
         self.search.close(hold.l)
         self._remove_hold(hold, t - line.get("late", 0))
 
-    def _killed(self, t, line):
-        """A process of clients was killed: they are entitled to nothing, and may still hold all of it."""
-        prefix = f"c{line['victim']}-"
+    def _killed(self, _t, line):
+        """A process of clients is dead. They were entitled to what they held for as long as it is known to have
+        lived: until the signal was sent, or until its last line. Since then its connections may have been closed, and
+        its locks given to others; they may still be held as well."""
+        victim, prefix = line["victim"], f"c{line['victim']}-"
+        lived = max(line.get("s", 0), self._lived.get(victim, 0))
         for client in [c for c in self.intervals.of_client if c.startswith(prefix)]:
             for lock in self.intervals.of_client[client]:
-                self.search.close(lock)
-            self.intervals.end_client(client, t)
-        for op in [op for op in self.ops.values() if op.p == line["victim"]]:
+                self.search.close_since(lock, lived)
+            self.intervals.end_client(client, lived)
+        for op in [op for op in self.ops.values() if op.p == victim]:
             self.search.unknown(op)
             self.unsure.setdefault(op.l, []).append(op.inv)
             self._leave_try(op)
