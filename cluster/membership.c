@@ -7,9 +7,9 @@
 
 #include "feature_level.h"
 #include "peer_address.h"
+#include "raft_guard.h"
 
 static const char busy_text[] = "another change of members is under way: one at a time";
-static const char no_space_text[] = "a majority of the nodes is short of disk space";
 
 __attribute__((format(printf, 2, 3))) static const char *
 refuse(struct membership *membership, const char *format, ...)
@@ -296,10 +296,7 @@ submitted(struct membership *membership, int rv, enum membership_stage next)
         /* While leadership is being transferred. It may stay here. */
         return MEMBERSHIP_RUNNING;
     }
-    refuse(membership, "%s",
-           rv == RAFT_NOSPACE      ? no_space_text
-           : rv == RAFT_CANTCHANGE ? busy_text
-                                   : raft_strerror(rv));
+    refuse(membership, "%s", rv == RAFT_CANTCHANGE ? busy_text : raft_strerror(rv));
     return end(membership, MEMBERSHIP_REFUSED);
 }
 
@@ -313,7 +310,7 @@ assign(struct membership *membership, int role, enum membership_stage next)
     }
     return submitted(
         membership,
-        raft_assign(membership->raft, &membership->request, node_id, role, NULL), next);
+        raft_guard_assign(membership->raft, &membership->request, node_id, role), next);
 }
 
 static enum membership_outcome submit(struct membership *membership)
@@ -326,8 +323,8 @@ static enum membership_outcome submit(struct membership *membership)
             return assign(membership, RAFT_STANDBY, MEMBERSHIP_STANDING_BY);
         }
         return submitted(membership,
-                         raft_add(membership->raft, &membership->request, change->node_id,
-                                  change->peer_address, NULL),
+                         raft_guard_add(membership->raft, &membership->request,
+                                        change->node_id, change->peer_address),
                          MEMBERSHIP_ADDING);
     case MEMBERSHIP_PROMOTE:
         return assign(membership, RAFT_VOTER, MEMBERSHIP_PROMOTING);
@@ -336,7 +333,7 @@ static enum membership_outcome submit(struct membership *membership)
     case MEMBERSHIP_REMOVE:
         return submitted(
             membership,
-            raft_remove(membership->raft, &membership->request, change->node_id, NULL),
+            raft_guard_remove(membership->raft, &membership->request, change->node_id),
             MEMBERSHIP_REMOVING);
     }
     return end(membership, MEMBERSHIP_DONE);

@@ -5,8 +5,7 @@
  *
  * A change first writes into the table where clients reach the members, the new one too, and which ids
  * were used (FSM_CMD_MEMBER); when that is applied, libraft changes its configuration. libraft's own
- * callbacks are not used: what they could tell is seen in its public struct, and a request whose submission failed
- * stays with libraft 0.22 (raft_assign) until the next one.
+ * callbacks are not used: what they could tell is seen in its public struct.
  *
  * Adding makes a stand-by: it gets the log, and has no vote. A node that comes without the log of its id could
  * vote a second time in a term, so an id is never used again: a new one is above all that ever were. No clock,
