@@ -343,8 +343,8 @@ guard_fsm_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bu
 /* ---- B16: a change of membership that is refused late --------------------------------------- */
 /* libraft encodes the new membership, and asks only then whether an entry is taken now (legacy.c:
  * clientChangeConfiguration): if not, the bytes are lost. What is asked can be asked before, except for disk space.
- * So a change needs none: it is short, waits for space like the first entry of a leader, and may be just what
- * takes a full disk out of the majority. */
+ * So a change needs none. It is short, waits for space like the first entry of a leader, and without a member whose
+ * disk is full the others may be a majority that has it. */
 
 static int may_change(const struct raft *raft)
 {
