@@ -50,12 +50,16 @@ static bool is_committed(const struct membership *membership)
     return membership->raft->configuration_uncommitted_index == 0;
 }
 
+static bool serves(const struct membership *membership)
+{
+    return membership->raft->state == RAFT_LEADER &&
+           replica_role(membership->replica) == REPLICA_SERVING;
+}
+
+/* As when the change began. */
 static bool leads(const struct membership *membership)
 {
-    const struct raft *raft = membership->raft;
-
-    return raft->state == RAFT_LEADER && raft->current_term == membership->term &&
-           replica_role(membership->replica) == REPLICA_SERVING;
+    return serves(membership) && membership->raft->current_term == membership->term;
 }
 
 static uint64_t highest_id(const struct membership *membership)
@@ -352,9 +356,29 @@ static enum membership_outcome finish_promotion(struct membership *membership)
     return end(membership, MEMBERSHIP_REFUSED);
 }
 
+/* libraft adds a spare, which gets no entries. Nobody stays one: if the leader that added it was lost before it made
+ * it a stand-by, the next one does. */
+static void finish_lost_addition(struct membership *membership)
+{
+    const struct raft_configuration *configuration = &membership->raft->configuration;
+
+    if (!serves(membership)) {
+        return;
+    }
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].role == RAFT_SPARE) {
+            /* Refused while another change is not committed or leadership is handed over: later, then. */
+            (void)raft_guard_assign(membership->raft, &membership->request,
+                                    configuration->servers[i].id, RAFT_STANDBY);
+            return;
+        }
+    }
+}
+
 enum membership_outcome membership_step(struct membership *membership)
 {
     if (membership->stage == MEMBERSHIP_NOTHING) {
+        finish_lost_addition(membership);
         return MEMBERSHIP_IDLE;
     }
     if (!leads(membership)) {
