@@ -7,9 +7,9 @@
 
 #include "feature_level.h"
 #include "peer_address.h"
+#include "raft_guard.h"
 
 static const char busy_text[] = "another change of members is under way: one at a time";
-static const char no_space_text[] = "a majority of the nodes is short of disk space";
 
 __attribute__((format(printf, 2, 3))) static const char *
 refuse(struct membership *membership, const char *format, ...)
@@ -50,12 +50,16 @@ static bool is_committed(const struct membership *membership)
     return membership->raft->configuration_uncommitted_index == 0;
 }
 
+static bool serves(const struct membership *membership)
+{
+    return membership->raft->state == RAFT_LEADER &&
+           replica_role(membership->replica) == REPLICA_SERVING;
+}
+
+/* As when the change began. */
 static bool leads(const struct membership *membership)
 {
-    const struct raft *raft = membership->raft;
-
-    return raft->state == RAFT_LEADER && raft->current_term == membership->term &&
-           replica_role(membership->replica) == REPLICA_SERVING;
+    return serves(membership) && membership->raft->current_term == membership->term;
 }
 
 static uint64_t highest_id(const struct membership *membership)
@@ -296,10 +300,7 @@ submitted(struct membership *membership, int rv, enum membership_stage next)
         /* While leadership is being transferred. It may stay here. */
         return MEMBERSHIP_RUNNING;
     }
-    refuse(membership, "%s",
-           rv == RAFT_NOSPACE      ? no_space_text
-           : rv == RAFT_CANTCHANGE ? busy_text
-                                   : raft_strerror(rv));
+    refuse(membership, "%s", rv == RAFT_CANTCHANGE ? busy_text : raft_strerror(rv));
     return end(membership, MEMBERSHIP_REFUSED);
 }
 
@@ -313,7 +314,7 @@ assign(struct membership *membership, int role, enum membership_stage next)
     }
     return submitted(
         membership,
-        raft_assign(membership->raft, &membership->request, node_id, role, NULL), next);
+        raft_guard_assign(membership->raft, &membership->request, node_id, role), next);
 }
 
 static enum membership_outcome submit(struct membership *membership)
@@ -326,8 +327,8 @@ static enum membership_outcome submit(struct membership *membership)
             return assign(membership, RAFT_STANDBY, MEMBERSHIP_STANDING_BY);
         }
         return submitted(membership,
-                         raft_add(membership->raft, &membership->request, change->node_id,
-                                  change->peer_address, NULL),
+                         raft_guard_add(membership->raft, &membership->request,
+                                        change->node_id, change->peer_address),
                          MEMBERSHIP_ADDING);
     case MEMBERSHIP_PROMOTE:
         return assign(membership, RAFT_VOTER, MEMBERSHIP_PROMOTING);
@@ -336,7 +337,7 @@ static enum membership_outcome submit(struct membership *membership)
     case MEMBERSHIP_REMOVE:
         return submitted(
             membership,
-            raft_remove(membership->raft, &membership->request, change->node_id, NULL),
+            raft_guard_remove(membership->raft, &membership->request, change->node_id),
             MEMBERSHIP_REMOVING);
     }
     return end(membership, MEMBERSHIP_DONE);
@@ -355,9 +356,29 @@ static enum membership_outcome finish_promotion(struct membership *membership)
     return end(membership, MEMBERSHIP_REFUSED);
 }
 
+/* libraft adds a spare, which gets no entries. Nobody stays one: if the leader that added it was lost before it made
+ * it a stand-by, the next one does. */
+static void finish_lost_addition(struct membership *membership)
+{
+    const struct raft_configuration *configuration = &membership->raft->configuration;
+
+    if (!serves(membership)) {
+        return;
+    }
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].role == RAFT_SPARE) {
+            /* Refused while another change is not committed or leadership is handed over: later, then. */
+            (void)raft_guard_assign(membership->raft, &membership->request,
+                                    configuration->servers[i].id, RAFT_STANDBY);
+            return;
+        }
+    }
+}
+
 enum membership_outcome membership_step(struct membership *membership)
 {
     if (membership->stage == MEMBERSHIP_NOTHING) {
+        finish_lost_addition(membership);
         return MEMBERSHIP_IDLE;
     }
     if (!leads(membership)) {

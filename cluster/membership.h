@@ -5,12 +5,11 @@
  *
  * A change first writes into the table where clients reach the members, the new one too, and which ids
  * were used (FSM_CMD_MEMBER); when that is applied, libraft changes its configuration. libraft's own
- * callbacks are not used: what they could tell is seen in its public struct, and a request whose submission failed
- * stays with libraft 0.22 (raft_assign) until the next one.
+ * callbacks are not used: what they could tell is seen in its public struct.
  *
- * Adding makes a stand-by: it gets the log, and has no vote. A node that comes without the log of its id could
- * vote a second time in a term, so an id is never used again: a new one is above all that ever were. No clock,
- * no loop. */
+ * Adding makes a stand-by: it gets the log, and has no vote. libraft does that in two changes; if the leader is lost
+ * between them, the next one makes the second. A node that comes without the log of its id could vote a second time
+ * in a term, so an id is never used again: a new one is above all that ever were. No clock, no loop. */
 #ifndef NETLOCK_MEMBERSHIP_H
 #define NETLOCK_MEMBERSHIP_H
 
@@ -97,7 +96,7 @@ void membership_init(struct membership *membership,
 const char *membership_begin(struct membership *membership,
                              const struct membership_change *change);
 
-/* Once per turn. What is over is told once. */
+/* Once per turn, also when nothing is under way. What is over is told once. */
 enum membership_outcome membership_step(struct membership *membership);
 
 #endif

@@ -340,6 +340,65 @@ guard_fsm_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bu
     return guard->inner_fsm->snapshot_async(guard->inner_fsm, bufs, n_bufs);
 }
 
+/* ---- B16: a change of membership that is refused late --------------------------------------- */
+/* libraft encodes the new membership, and asks only then whether an entry is taken now (legacy.c:
+ * clientChangeConfiguration): if not, the bytes are lost. What is asked can be asked before, except for disk space.
+ * So a change needs none. It is short, waits for space like the first entry of a leader, and without a member whose
+ * disk is full the others may be a majority that has it. */
+
+static int may_change(const struct raft *raft)
+{
+    if (raft->state != RAFT_LEADER || raft->leader_state.transferee != 0) {
+        return RAFT_NOTLEADER;
+    }
+    return raft->configuration_uncommitted_index != 0 ||
+                   raft->leader_state.promotee_id != 0
+               ? RAFT_CANTCHANGE
+               : 0;
+}
+
+int raft_guard_add(struct raft *raft,
+                   struct raft_change *request,
+                   raft_id id,
+                   const char *address)
+{
+    int rv = may_change(raft);
+
+    if (rv == 0) {
+        unsigned short threshold = raft_guard_suspend_threshold(raft);
+        rv = raft_add(raft, request, id, address, NULL);
+        raft_set_capacity_threshold(raft, threshold);
+    }
+    return rv;
+}
+
+int raft_guard_assign(struct raft *raft,
+                      struct raft_change *request,
+                      raft_id id,
+                      int role)
+{
+    int rv = may_change(raft);
+
+    if (rv == 0) {
+        unsigned short threshold = raft_guard_suspend_threshold(raft);
+        rv = raft_assign(raft, request, id, role, NULL);
+        raft_set_capacity_threshold(raft, threshold);
+    }
+    return rv;
+}
+
+int raft_guard_remove(struct raft *raft, struct raft_change *request, raft_id id)
+{
+    int rv = may_change(raft);
+
+    if (rv == 0) {
+        unsigned short threshold = raft_guard_suspend_threshold(raft);
+        rv = raft_remove(raft, request, id, NULL);
+        raft_set_capacity_threshold(raft, threshold);
+    }
+    return rv;
+}
+
 /* ---- installing ----------------------------------------------------------------------------- */
 
 static int guard_start(struct raft_io *io,

@@ -4,7 +4,7 @@
  *     raft_guard_install(&guard, &raft, fsm, &host);
  *     raft_uv_set_tracer(&guard.io, &guard.tracer);
  *     raft_init(&raft, &guard.io, &guard.fsm, id, address);
- *     ... raft_guard_apply() in place of raft_apply() ...
+ *     ... raft_guard_apply() in place of raft_apply(), and so for raft_add(), raft_assign(), raft_remove() ...
  *
  * libraft does all its work through the function pointers of struct raft_io and struct
  * raft_fsm, both public. The guards stand between: they refuse, cut, delay or stop the
@@ -28,7 +28,8 @@
  *   B12 a new leader whose first entry is refused: it forgets no request when it steps down
  *   B13 a message that contradicts what is known, taken for certain not to come
  *   B14 a follower whose snapshot is newer than the leader's, and is not taken for that
- *   B15 a follower that has lost what it acknowledged, and is sent nothing any more */
+ *   B15 a follower that has lost what it acknowledged, and is sent nothing any more
+ *   B16 a change of membership that is refused late: its bytes are lost, or the whole promotion */
 #ifndef NETLOCK_RAFT_GUARD_H
 #define NETLOCK_RAFT_GUARD_H
 
@@ -128,6 +129,19 @@ static inline int raft_guard_apply(struct raft *raft,
            buffer->len <= RAFT_GUARD_ENTRY_BYTES_MAX);
     return raft_apply(raft, request, buffer, 1, on_applied);
 }
+
+/* B16. As raft_add(), raft_assign() and raft_remove(), without a callback, and also when a majority is short of
+ * disk space. RAFT_NOTLEADER: also while leadership is being handed over. RAFT_CANTCHANGE: another change is
+ * under way. @request is libraft's until the change is over or leadership lost. */
+int raft_guard_add(struct raft *raft,
+                   struct raft_change *request,
+                   raft_id id,
+                   const char *address);
+int raft_guard_assign(struct raft *raft,
+                      struct raft_change *request,
+                      raft_id id,
+                      int role);
+int raft_guard_remove(struct raft *raft, struct raft_change *request, raft_id id);
 
 /* libraft wants the bytes of a snapshot at once, on the loop: the time of a million records. With the guard
  * between, raft_fsm's snapshot() may give one buffer that is empty (base NULL) and fill it in later, outside

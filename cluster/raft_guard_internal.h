@@ -22,6 +22,15 @@ static inline void *raft_guard_alloc(size_t size)
     return memory;
 }
 
+/* B16. libraft asks for no disk space until the threshold that is returned is set again. */
+static inline unsigned short raft_guard_suspend_threshold(struct raft *raft)
+{
+    unsigned short threshold = raft->capacity_threshold;
+
+    raft_set_capacity_threshold(raft, 0);
+    return threshold;
+}
+
 /* Between libraft and the io below: each message passes one of them. */
 int raft_guard_send(struct raft_io *io,
                     struct raft_io_send *request,

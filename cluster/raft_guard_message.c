@@ -379,6 +379,23 @@ static void look_for_forgetful(struct raft_guard *guard,
     }
 }
 
+/* ---- B16: a promotion that is refused ------------------------------------------------------- */
+/* An answer that tells that a node has caught up makes libraft submit its vote, inside of it (legacy.c:
+ * legacyCheckChangeRequest). */
+
+static void pass_on(struct raft_guard *guard, struct raft_message *message)
+{
+    struct raft *raft = guard->raft;
+
+    if (raft->state == RAFT_LEADER && raft->leader_state.promotee_id != 0) {
+        unsigned short threshold = raft_guard_suspend_threshold(raft);
+        guard->recv(&guard->io, message);
+        raft_set_capacity_threshold(raft, threshold);
+    } else {
+        guard->recv(&guard->io, message);
+    }
+}
+
 /* ---- what comes in -------------------------------------------------------------------------- */
 
 /* B13. */
@@ -412,6 +429,6 @@ void raft_guard_recv(struct raft_io *io, struct raft_message *message)
     }
     /* libraft answers before this returns. */
     guard->answers_earlier_term = is_of_earlier_term(guard->raft, message);
-    guard->recv(io, message);
+    pass_on(guard, message);
     guard->answers_earlier_term = false;
 }

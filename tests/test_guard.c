@@ -1,4 +1,4 @@
-/* What is wrong in libraft 0.22.1, each time without the guard and with it: disks, snapshots, membership.
+/* What is wrong in libraft 0.22.1, each time without the guard and with it: disks, snapshots.
  * Defects that kill the process are shown in a child. */
 #include "guard_fixture.h"
 
@@ -289,90 +289,6 @@ static void a_snapshot_that_got_lost_is_sent_again_later(void **state)
     mem_release(&cluster);
 }
 
-/* ---- B4: a change of membership behind other entries ---------------------------------------- */
-
-/* Node 3 is away while the leader appends entries and then adds node 4, and comes back. */
-static void change_behind_entries(struct mem_cluster *cluster, struct raft_change *change)
-{
-    mem_elect(cluster, 1);
-    guard_apply_some(cluster, 1, 3);
-    mem_tick(cluster, 1);
-    mem_node(cluster, 3)->cut_off = 1;
-    mem_tick(cluster, 2);
-    guard_apply_some(cluster, 1, 5);
-    assert(raft_add(&mem_node(cluster, 1)->raft, change, 9, "9", NULL) == 0);
-    mem_run(cluster);
-    guard_apply_some(cluster, 1, 5);
-    mem_node(cluster, 3)->cut_off = 0;
-    mem_tick(cluster, 10);
-}
-
-static void unguarded_a_change_behind_entries_stays_uncommitted_for_ever(void **state)
-{
-    static struct mem_cluster cluster;
-    struct raft_change change;
-    const struct raft *follower = &mem_node(&cluster, 3)->raft;
-    (void)state;
-
-    mem_init(&cluster, 3, GUARD_NONE, &GUARD_NO_FATAL);
-    change_behind_entries(&cluster, &change);
-    assert_int_not_equal(mem_node(&cluster, 1)->longest_before_change, 0);
-    assert_int_equal(mem_node(&cluster, 3)->sum, 13);
-    assert_int_equal(mem_node(&cluster, 1)->raft.configuration_committed.n, 4);
-    assert_int_equal(follower->configuration_committed.n, 3);
-    assert_int_not_equal(follower->configuration_uncommitted_index, 0);
-
-    /* And that is the membership that its snapshots have. */
-    guard_set_snapshots(mem_node(&cluster, 3), 10, 5);
-    guard_apply_some(&cluster, 1, 5);
-    mem_tick(&cluster, 2);
-    assert_non_null(mem_node(&cluster, 3)->snapshot);
-    assert_int_equal(mem_node(&cluster, 3)->snapshot->configuration.n, 3);
-    mem_release(&cluster);
-}
-
-static void a_change_always_arrives_as_the_first_entry(void **state)
-{
-    static struct mem_cluster cluster;
-    struct raft_change change;
-    const struct raft *follower = &mem_node(&cluster, 3)->raft;
-    (void)state;
-
-    mem_init(&cluster, 3, GUARD_ALL, &GUARD_NO_FATAL);
-    change_behind_entries(&cluster, &change);
-    assert_int_equal(mem_node(&cluster, 1)->longest_before_change, 0);
-    assert_int_equal(mem_node(&cluster, 3)->sum, 13);
-    assert_int_equal(follower->configuration_committed.n, 4);
-    assert_int_equal(follower->configuration_uncommitted_index, 0);
-    assert_int_equal(follower->configuration_committed_index,
-                     mem_node(&cluster, 1)->raft.configuration_committed_index);
-
-    guard_set_snapshots(mem_node(&cluster, 3), 10, 5);
-    guard_apply_some(&cluster, 1, 5);
-    mem_tick(&cluster, 2);
-    assert_non_null(mem_node(&cluster, 3)->snapshot);
-    assert_int_equal(mem_node(&cluster, 3)->snapshot->configuration.n, 4);
-    mem_release(&cluster);
-}
-
-/* The leader is a node without the guard: the belt holds. */
-static void a_node_with_a_stuck_change_takes_no_snapshot(void **state)
-{
-    static struct mem_cluster cluster;
-    struct raft_change change;
-    (void)state;
-
-    mem_init(&cluster, 3, 1 << 2, &GUARD_NO_FATAL);
-    change_behind_entries(&cluster, &change);
-    assert_int_equal(mem_node(&cluster, 3)->raft.configuration_committed.n, 3);
-    guard_set_snapshots(mem_node(&cluster, 3), 10, 5);
-    guard_apply_some(&cluster, 1, 30);
-    mem_tick(&cluster, 2);
-    assert_int_equal(mem_node(&cluster, 3)->sum, 43);
-    assert_int_equal(mem_node(&cluster, 3)->snapshots_taken, 0);
-    mem_release(&cluster);
-}
-
 /* ---- B5: what raft_apply() does not check --------------------------------------------------- */
 
 static void several_buffers_child(unsigned guarded)
@@ -550,9 +466,6 @@ int main(void)
         cmocka_unit_test(a_slow_snapshot_is_sent_once),
         cmocka_unit_test(a_snapshot_whose_sending_failed_is_sent_again_soon),
         cmocka_unit_test(a_snapshot_that_got_lost_is_sent_again_later),
-        cmocka_unit_test(unguarded_a_change_behind_entries_stays_uncommitted_for_ever),
-        cmocka_unit_test(a_change_always_arrives_as_the_first_entry),
-        cmocka_unit_test(a_node_with_a_stuck_change_takes_no_snapshot),
         cmocka_unit_test(unguarded_of_several_buffers_only_the_first_is_applied),
         cmocka_unit_test(apply_takes_one_padded_buffer_of_bounded_length),
         cmocka_unit_test(unguarded_a_snapshot_that_cannot_be_read_frees_wild_memory),

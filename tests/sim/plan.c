@@ -97,7 +97,9 @@ static void draw_kinds(struct sim_plan *plan, struct sim_random *random)
                                   1U << SIM_FAULT_PAUSE | 1U << SIM_FAULT_CLIENT_KILL |
                                   1U << SIM_FAULT_SLOW_DISK;
     uint32_t drawn = (uint32_t)sim_random_next(random) & ((1U << SIM_FAULT_MEMBERS) - 1);
+    struct sim_random extra = sim_plan_stream(plan, SIM_PLAN_STREAM_MEMBERS);
 
+    drawn |= sim_random_below(&extra, 8) == 0 ? 1U << SIM_FAULT_MEMBERS : 0;
     plan->kinds = plan->options->calm ? usual : drawn;
     plan->kinds &= ~plan->options->without;
     plan->kinds |= plan->options->with;
@@ -130,7 +132,7 @@ static void draw_numbers(struct sim_plan *plan, struct sim_random *random)
         plan->operations_per_s = OPERATIONS_PER_S;
     }
     plan->nodes = options->nodes != 0 ? options->nodes : plan->nodes;
-    if (plan->nodes != 3) {
+    if (plan->nodes < 3 || plan->nodes + 2 > SIM_PLAN_NODES_MAX) {
         plan->kinds &= ~(1U << SIM_FAULT_MEMBERS);
     }
     plan->founders = plan->nodes;

@@ -4,8 +4,8 @@
  * (each with one chance in two) and how often. Each kind of fault, and the users, draw from a stream of
  * their own, so that leaving one out changes nothing in the others.
  *
- * When it is asked for ("members"), four more nodes join a cluster of three one after the other, and others go,
- * while all the rest happens; such a run rots no disk.
+ * In one run out of eight with three nodes or five, more join until there have been seven, and others go, while all
+ * the rest happens ("members"; such a run rots no disk).
  *
  * A run has three phases:
  *   A  everything may happen, but never more than the cluster is made for: disks of a majority do not rot

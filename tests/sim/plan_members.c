@@ -26,18 +26,19 @@ static unsigned take_out(struct sim_random *random, unsigned *list, unsigned cou
     return node;
 }
 
-/* Three become five, of which two go, and so on until all have been there. */
+/* Two more than there were, of which two go, and so on until all have been there. */
 void sim_plan_members(struct sim_plan *plan)
 {
     struct sim_random random = sim_plan_stream(plan, SIM_PLAN_STREAM_MEMBERS + 1);
-    unsigned list[SIM_PLAN_NODES_MAX] = {1, 2, 3}, count = 3;
+    unsigned list[SIM_PLAN_NODES_MAX] = {1, 2, 3, 4, 5}, count = plan->founders;
     unsigned next = plan->founders + 1;
     uint64_t at_us = 2 * SIM_SECOND_US;
 
     while (sim_plan_has(plan, SIM_FAULT_MEMBERS) && at_us < plan->faults_us &&
-           (next <= plan->nodes || count > 3)) {
-        bool joins =
-            next <= plan->nodes && (count == 3 || (count < 5 && sim_plan_half(&random)));
+           (next <= plan->nodes || count > plan->founders)) {
+        bool joins = next <= plan->nodes &&
+                     (count == plan->founders ||
+                      (count < plan->founders + 2 && sim_plan_half(&random)));
         if (joins) {
             at_us = insist(plan, &random, "add", next, at_us);
             at_us = insist(plan, &random, "promote", next, at_us);
