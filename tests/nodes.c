@@ -1,12 +1,11 @@
 #include "nodes.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "kept_port.h"
 
 /* ---- what a node's owner does --------------------------------------------------------------- */
 
@@ -165,20 +164,6 @@ void nodes_assert_equal(struct fixture *f)
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 
-/* A free port, bound by @ret_fd: until that is closed, nobody else is given the same. */
-static unsigned take_port(int *ret_fd)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    *ret_fd = fd;
-    return ntohs(address.sin_port);
-}
-
 struct raft_node_config node_config(struct fixture *f, int i)
 {
     return (struct raft_node_config){
@@ -270,17 +255,11 @@ void nodes_close_all(struct fixture *f)
 
 void nodes_choose_members(struct fixture *f, size_t count)
 {
-    int fds[RAFT_NODE_MEMBERS_MAX];
-
     f->members_count = count;
     for (size_t i = 0; i < count; i++) {
-        snprintf(f->addresses[i], sizeof f->addresses[i], "127.0.0.1:%u",
-                 take_port(&fds[i]));
+        snprintf(f->addresses[i], sizeof f->addresses[i], "127.0.0.1:%u", keep_port());
         f->members[i] =
             (struct raft_node_member){.node_id = i + 1, .peer_address = f->addresses[i]};
-    }
-    for (size_t i = 0; i < count; i++) {
-        close(fds[i]);
     }
 }
 
