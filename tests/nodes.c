@@ -1,5 +1,6 @@
 #include "nodes.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +164,23 @@ void nodes_assert_equal(struct fixture *f)
 }
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
+
+bool nodes_first_has_snapshot(struct fixture *f)
+{
+    char raft_dir[128];
+    bool found = false;
+
+    snprintf(raft_dir, sizeof raft_dir, "%s/raft", f->hosts[0].data_dir);
+    DIR *dir = opendir(raft_dir);
+    assert_non_null(dir);
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        /* Its ".meta" is there before it. */
+        found = found || (strncmp(entry->d_name, "snapshot-", 9) == 0 &&
+                          strchr(entry->d_name, '.') == NULL);
+    }
+    closedir(dir);
+    return found;
+}
 
 struct raft_node_config node_config(struct fixture *f, int i)
 {

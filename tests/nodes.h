@@ -53,6 +53,7 @@ bool nodes_run_until(struct fixture *f,
                      unsigned limit_ms);
 bool nodes_never(struct fixture *f);
 bool nodes_somebody_serves(struct fixture *f);
+bool nodes_first_has_snapshot(struct fixture *f); /* node 1, on its disk */
 
 void nodes_choose_members(struct fixture *f, size_t count);
 struct raft_node_config node_config(struct fixture *f, int i);
