@@ -8,6 +8,8 @@
 
 #include "kept_port.h"
 
+enum { LEADERS_MAX = 10 };
+
 /* ---- what a node's owner does --------------------------------------------------------------- */
 
 static void
@@ -105,21 +107,20 @@ struct host *nodes_serving(struct fixture *f)
     return NULL;
 }
 
-/* The one that serves, where there must be one. */
+bool nodes_somebody_serves(struct fixture *f)
+{
+    return nodes_serving(f) != NULL;
+}
+
 struct host *nodes_leader(struct fixture *f)
 {
+    nodes_run_until(f, nodes_somebody_serves, WAIT_MS_MAX);
     struct host *leader = nodes_serving(f);
-
     if (leader == NULL) {
         fail_msg("nobody serves");
         abort();
     }
     return leader;
-}
-
-bool nodes_somebody_serves(struct fixture *f)
-{
-    return nodes_serving(f) != NULL;
 }
 
 bool nodes_never(struct fixture *f)
@@ -327,21 +328,27 @@ static struct fsm_str str(const char *text)
     return (struct fsm_str){.data = text, .len = strlen(text)};
 }
 
-static bool answered(struct fixture *f)
+static bool answered_or_deposed(struct fixture *f)
 {
-    struct host *leader = nodes_serving(f);
-
-    return leader != NULL && leader->last_ref == f->refs;
+    return f->asked->last_ref == f->refs || f->asked->role != REPLICA_SERVING ||
+           f->asked->term != f->asked_term;
 }
 
-/* Propose and wait for the answer. */
+/* Propose and wait for the answer. A leader that is deposed meanwhile, which happens on a busy
+ * machine, gives none: the next one is asked. */
 static void command(struct fixture *f, struct fsm_command command)
 {
-    struct host *leader = nodes_leader(f);
-
-    command.ref = ++f->refs;
-    assert_int_equal(replica_propose(raft_node_replica(leader->node), &command), 0);
-    assert_true(nodes_run_until(f, answered, WAIT_MS_MAX));
+    for (int tries = 0; tries < LEADERS_MAX; tries++) {
+        f->asked = nodes_leader(f);
+        f->asked_term = f->asked->term;
+        command.ref = ++f->refs;
+        assert_int_equal(replica_propose(raft_node_replica(f->asked->node), &command), 0);
+        assert_true(nodes_run_until(f, answered_or_deposed, WAIT_MS_MAX));
+        if (f->asked->last_ref == f->refs) {
+            return;
+        }
+    }
+    fail_msg("%d leaders were deposed before they answered", LEADERS_MAX);
 }
 
 void nodes_attach(struct fixture *f, const char *client)
