@@ -20,7 +20,8 @@ import catalogue_peer
 import catalogue_config  # pylint: disable=unused-import
 import catalogue_data  # pylint: disable=unused-import
 from catalogue_rows import ROWS, WAIT, Innocent, check_reference, check_serving, resident_kib
-from procs import Cluster, Port
+from kept_port import Port
+from procs import Cluster
 
 NUMBERS = range(1, 81)
 GROWTH_KIB_MAX = 65536  # of one row; a sanitizer keeps what is freed

@@ -1,6 +1,5 @@
 #include "netlockd_process.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -9,26 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int keep_port(char *out, size_t size)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(address);
-    int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    int rv = bind(fd, (struct sockaddr *)&address, len);
-    assert(rv == 0);
-    rv = getsockname(fd, (struct sockaddr *)&address, &len);
-    assert(rv == 0);
-    (void)snprintf(out, size, "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
-    return fd;
-}
+#include "kept_port.h"
 
 void netlockd_init(struct netlockd_process *process, const char *binary)
 {
@@ -37,8 +20,10 @@ void netlockd_init(struct netlockd_process *process, const char *binary)
            sizeof("/tmp/netlock-test-XXXXXX"));
     const char *made = mkdtemp(process->directory);
     assert(made != NULL);
-    process->ports[0] = keep_port(process->address, sizeof(process->address));
-    process->ports[1] = keep_port(process->peer_address, sizeof(process->peer_address));
+    (void)snprintf(process->address, sizeof(process->address), "127.0.0.1:%u",
+                   keep_port());
+    (void)snprintf(process->peer_address, sizeof(process->peer_address), "127.0.0.1:%u",
+                   keep_port());
 }
 
 void netlockd_start(struct netlockd_process *process)
@@ -82,6 +67,4 @@ void netlockd_release(struct netlockd_process *process)
 {
     netlockd_kill9(process);
     nftw(process->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    close(process->ports[0]);
-    close(process->ports[1]);
 }

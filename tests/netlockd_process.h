@@ -9,8 +9,7 @@ struct netlockd_process {
     const char *binary; /* borrowed */
     char directory[64];
     char address[32], peer_address[32];
-    int ports[2]; /* bound, never listening: nobody else takes the addresses */
-    pid_t pid;    /* 0: not running */
+    pid_t pid; /* 0: not running */
 };
 
 void netlockd_init(struct netlockd_process *process, const char *binary);

@@ -1,12 +1,14 @@
 #include "nodes.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "kept_port.h"
+
+enum { LEADERS_MAX = 10 };
 
 /* ---- what a node's owner does --------------------------------------------------------------- */
 
@@ -105,21 +107,20 @@ struct host *nodes_serving(struct fixture *f)
     return NULL;
 }
 
-/* The one that serves, where there must be one. */
+bool nodes_somebody_serves(struct fixture *f)
+{
+    return nodes_serving(f) != NULL;
+}
+
 struct host *nodes_leader(struct fixture *f)
 {
+    nodes_run_until(f, nodes_somebody_serves, WAIT_MS_MAX);
     struct host *leader = nodes_serving(f);
-
     if (leader == NULL) {
         fail_msg("nobody serves");
         abort();
     }
     return leader;
-}
-
-bool nodes_somebody_serves(struct fixture *f)
-{
-    return nodes_serving(f) != NULL;
 }
 
 bool nodes_never(struct fixture *f)
@@ -165,18 +166,21 @@ void nodes_assert_equal(struct fixture *f)
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 
-/* A free port, bound by @ret_fd: until that is closed, nobody else is given the same. */
-static unsigned take_port(int *ret_fd)
+bool nodes_first_has_snapshot(struct fixture *f)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    char raft_dir[128];
+    bool found = false;
 
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    *ret_fd = fd;
-    return ntohs(address.sin_port);
+    snprintf(raft_dir, sizeof raft_dir, "%s/raft", f->hosts[0].data_dir);
+    DIR *dir = opendir(raft_dir);
+    assert_non_null(dir);
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        /* Its ".meta" is there before it. */
+        found = found || (strncmp(entry->d_name, "snapshot-", 9) == 0 &&
+                          strchr(entry->d_name, '.') == NULL);
+    }
+    closedir(dir);
+    return found;
 }
 
 struct raft_node_config node_config(struct fixture *f, int i)
@@ -270,17 +274,11 @@ void nodes_close_all(struct fixture *f)
 
 void nodes_choose_members(struct fixture *f, size_t count)
 {
-    int fds[RAFT_NODE_MEMBERS_MAX];
-
     f->members_count = count;
     for (size_t i = 0; i < count; i++) {
-        snprintf(f->addresses[i], sizeof f->addresses[i], "127.0.0.1:%u",
-                 take_port(&fds[i]));
+        snprintf(f->addresses[i], sizeof f->addresses[i], "127.0.0.1:%u", keep_port());
         f->members[i] =
             (struct raft_node_member){.node_id = i + 1, .peer_address = f->addresses[i]};
-    }
-    for (size_t i = 0; i < count; i++) {
-        close(fds[i]);
     }
 }
 
@@ -330,21 +328,27 @@ static struct fsm_str str(const char *text)
     return (struct fsm_str){.data = text, .len = strlen(text)};
 }
 
-static bool answered(struct fixture *f)
+static bool answered_or_deposed(struct fixture *f)
 {
-    struct host *leader = nodes_serving(f);
-
-    return leader != NULL && leader->last_ref == f->refs;
+    return f->asked->last_ref == f->refs || f->asked->role != REPLICA_SERVING ||
+           f->asked->term != f->asked_term;
 }
 
-/* Propose and wait for the answer. */
+/* Propose and wait for the answer. A leader that is deposed meanwhile, which happens on a busy
+ * machine, gives none: the next one is asked. */
 static void command(struct fixture *f, struct fsm_command command)
 {
-    struct host *leader = nodes_leader(f);
-
-    command.ref = ++f->refs;
-    assert_int_equal(replica_propose(raft_node_replica(leader->node), &command), 0);
-    assert_true(nodes_run_until(f, answered, WAIT_MS_MAX));
+    for (int tries = 0; tries < LEADERS_MAX; tries++) {
+        f->asked = nodes_leader(f);
+        f->asked_term = f->asked->term;
+        command.ref = ++f->refs;
+        assert_int_equal(replica_propose(raft_node_replica(f->asked->node), &command), 0);
+        assert_true(nodes_run_until(f, answered_or_deposed, WAIT_MS_MAX));
+        if (f->asked->last_ref == f->refs) {
+            return;
+        }
+    }
+    fail_msg("%d leaders were deposed before they answered", LEADERS_MAX);
 }
 
 void nodes_attach(struct fixture *f, const char *client)

@@ -41,6 +41,8 @@ struct fixture {
     void *on_new_arg;
     struct host hosts[NODES];
     uint64_t refs;
+    struct host *asked; /* last, as the leader of this term */
+    uint64_t asked_term;
 };
 
 /* For cmocka: *state is a struct fixture. Closing must leave nothing behind. */
@@ -53,6 +55,7 @@ bool nodes_run_until(struct fixture *f,
                      unsigned limit_ms);
 bool nodes_never(struct fixture *f);
 bool nodes_somebody_serves(struct fixture *f);
+bool nodes_first_has_snapshot(struct fixture *f); /* node 1, on its disk */
 
 void nodes_choose_members(struct fixture *f, size_t count);
 struct raft_node_config node_config(struct fixture *f, int i);
@@ -64,7 +67,7 @@ void nodes_close_all(struct fixture *f);
 /* Three nodes, one of which serves. */
 void nodes_start_three(struct fixture *f);
 
-/* The one that serves: NULL if none; or a failed test. */
+/* The one that serves: NULL if none; the other waits for one. */
 struct host *nodes_serving(struct fixture *f);
 struct host *nodes_leader(struct fixture *f);
 int nodes_index_of(const struct fixture *f, const struct host *host);

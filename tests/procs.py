@@ -13,14 +13,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 
-HOST = "127.0.0.1"
+from kept_port import HOST, Port
 
 
 def wait_until(condition, timeout, what, every=0.02):
@@ -33,20 +32,6 @@ def wait_until(condition, timeout, what, every=0.02):
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(every)
-
-
-class Port:
-    """A free port, kept from others: bound by us, but never listening, it can be bound a second time
-    only by those who say SO_REUSEADDR, as servers do. So it survives the restart of its node."""
-
-    def __init__(self):
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((HOST, 0))
-        self.address = "%s:%d" % self.socket.getsockname()
-
-    def close(self):
-        self.socket.close()
 
 
 class Node:

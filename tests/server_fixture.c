@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "frame.h"
+#include "kept_port.h"
 #include "peer_address.h"
 
 enum { PATIENCE_MS = 60000, FLAGS_MAX = 40 };
@@ -59,26 +60,6 @@ static void on_fatal(void *arg, const char *what)
     abort();
 }
 
-void fixture_free_ports(int *ret_ports, size_t count)
-{
-    int fds[16];
-
-    assert_true(count <= sizeof(fds) / sizeof(fds[0]));
-    for (size_t i = 0; i < count; i++) {
-        struct sockaddr_in address = {.sin_family = AF_INET};
-        socklen_t len = sizeof(address);
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
-        assert_true(fds[i] >= 0);
-        assert_int_equal(bind(fds[i], (struct sockaddr *)&address, sizeof(address)), 0);
-        assert_int_equal(getsockname(fds[i], (struct sockaddr *)&address, &len), 0);
-        ret_ports[i] = ntohs(address.sin_port);
-    }
-    for (size_t i = 0; i < count; i++) {
-        close(fds[i]);
-    }
-}
-
 static bool names_members(const char *const *flags)
 {
     for (; flags != NULL && *flags != NULL; flags++) {
@@ -96,12 +77,10 @@ static void configure(struct fixture *fixture, const char *const *flags)
     const char *argv[FLAGS_MAX] = {"netlockd", "--data-dir", fixture->dir, "--log-level",
                                    "error"};
     int argc = 5;
-    int port;
     enum config_action action;
 
     if (!names_members(flags)) {
-        fixture_free_ports(&port, 1);
-        snprintf(peer_listen, sizeof(peer_listen), "127.0.0.1:%d", port);
+        snprintf(peer_listen, sizeof(peer_listen), "127.0.0.1:%d", keep_port());
         argv[argc++] = "--listen";
         argv[argc++] = "127.0.0.1:0";
         argv[argc++] = "--peer-listen";

@@ -31,9 +31,6 @@ struct fixture {
  * return, unless the flags name other members. */
 void fixture_start(struct fixture *fixture, const char *const *flags);
 
-/* Different ports that nobody listened on just now. */
-void fixture_free_ports(int *ret_ports, size_t count);
-
 /* What the node says of itself. */
 bool fixture_serves(struct fixture *fixture);
 

@@ -19,7 +19,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from procs import HOST, Cluster, Port, Suite, wait_until  # noqa: E402
+from kept_port import HOST, Port  # noqa: E402
+from procs import Cluster, Suite, wait_until  # noqa: E402
 
 CONFLICT, USAGE, UNAVAILABLE, DENIED, LOST = 1, 64, 69, 77, 79
 ONE = None  # the single node that most tests share

@@ -17,8 +17,9 @@ import sys
 import tempfile
 import urllib.parse
 
+from kept_port import HOST, Port
 from plain_client import PlainClient, UNLIMITED, WAIT
-from procs import HOST, Cluster, Port, Suite, wait_until
+from procs import Cluster, Suite, wait_until
 
 BUILD = sys.argv[1]
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -2,10 +2,11 @@
 # cluster/local: a node that was killed and started again at once is back with the others.
 #   tests/test_local.sh BUILD
 set -eu
+[ -n "${KEPT_PORT-}" ] || exec "$(dirname "$0")/kept_port.py" 22 "$0" "$@"
 local_=$(cd "$(dirname "$0")/../cluster" && pwd)/local
 build=$1
 dir=$(mktemp -d)
-base=$(python3 -c 'import random; print(random.randrange(20000, 30000, 100))')
+base=$KEPT_PORT
 export NETLOCK_SERVERS="127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20))"
 
 cluster() {

@@ -69,6 +69,7 @@ static void a_snapshot_comes_first_with_its_records(void **state)
     start_one(f);
     nodes_attach(f, "c");
     nodes_lock_many(f, "c", 0, 40);
+    assert_true(nodes_run_until(f, nodes_first_has_snapshot, WAIT_MS_MAX));
     node_close(f, 0);
 
     char *text = dumped(f);

@@ -17,7 +17,8 @@ import tempfile
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from procs import Cluster, Port  # noqa: E402
+from kept_port import Port  # noqa: E402
+from procs import Cluster  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SKIP = 77

@@ -20,7 +20,8 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from procs import Cluster, Port, Suite, wait_until  # noqa: E402
+from kept_port import Port  # noqa: E402
+from procs import Cluster, Suite, wait_until  # noqa: E402
 
 BUILD = None
 CLUSTER = None  # three nodes, for tests that leave them as they were

@@ -3,6 +3,8 @@
 # starts and serves, an upgrade keeps the locks and the configuration, a removal leaves the data, a purge
 # leaves nothing. Skipped (77) without root, debootstrap or a mirror.
 set -eu
+# Two ports: the system is its own, the network is not.
+[ -n "${KEPT_PORT-}" ] || exec "$(dirname "$0")/kept_port.py" 2 "$0" "$@"
 
 source=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 work=$(mktemp -d /tmp/netlock-packages-XXXXXX)
@@ -53,9 +55,8 @@ mkdir "$root/packages"
 in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 timeout 600 chroot "$root" apt-get update >"$work/apt.log" 2>&1 || skip "apt-get update did not succeed"
 
-# A port that nobody listens on: the system is its own, the network is not.
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-peer_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$KEPT_PORT
+peer_port=$((KEPT_PORT + 1))
 netlock() { in_root netlock --servers "127.0.0.1:$port" --timeout 30s "$@"; }
 
 # As the unit does it.

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "durable.h"
+#include "kept_port.h"
 #include "transport_handshake.h"
 
 enum { CHILD_POISONED = 42, CHILD_UNHARMED = 43, CHILD_SECONDS = 60, PACKET_BYTES = 64 };
@@ -131,19 +132,6 @@ static pid_t start_plain_libraft(const char *dir, unsigned port)
     return child;
 }
 
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 /* Returns how the child ended, for waitpid(). Node 77 is no member of anything. */
 static int attack_plain_libraft(void (*make)(uint8_t packet[static PACKET_BYTES]))
 {
@@ -153,7 +141,7 @@ static int attack_plain_libraft(void (*make)(uint8_t packet[static PACKET_BYTES]
     } said = {0};
     char dir[] = "/tmp/netlock-attack-XXXXXX";
     char command[64];
-    unsigned port = free_port();
+    unsigned port = keep_port();
     int status;
 
     assert_non_null(mkdtemp(dir));

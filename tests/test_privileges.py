@@ -8,11 +8,11 @@ Needs root to have something to give away; ends with 77 (skipped) otherwise. The
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 
-from procs import HOST, Cluster, Suite, wait_until
+from kept_port import HOST, Port
+from procs import Cluster, Suite, wait_until
 
 BUILD = sys.argv[1]
 test = Suite()
@@ -73,23 +73,14 @@ def run_as_user(cluster, *flags):
                             stderr=subprocess.STDOUT, text=True)
 
 
-class LowPort:
-    """A free port that only root may bind, kept as procs.Port keeps its own."""
-
-    def __init__(self):
-        for port in range(1023, 600, -1):
-            self.socket = socket.socket()
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                self.socket.bind((HOST, port))
-                self.address = f"{HOST}:{port}"
-                return
-            except OSError:
-                self.socket.close()
-        raise AssertionError("no free port below 1024")
-
-    def close(self):
-        self.socket.close()
+def low_port():
+    """One that only root may bind."""
+    for number in range(1023, 600, -1):
+        try:
+            return Port(number)
+        except OSError:
+            pass
+    raise AssertionError("no free port below 1024")
 
 
 # ---- root gives all away
@@ -111,7 +102,7 @@ def root_becomes_the_user_for_good():
 
 @test
 def a_port_below_1024_is_bound_before():
-    port = LowPort()
+    port = low_port()
     with user_cluster() as cluster:
         with open(cluster.file("node1.conf"), encoding="ascii") as file:
             lines = [line for line in file if not line.startswith("listen = ")]

@@ -1,5 +1,6 @@
 /* Three servers in one process: what clients see when they talk to the wrong node, and
  * when the leader goes. */
+#include "kept_port.h"
 #include "server_fixture.h"
 
 #include <stdio.h>
@@ -10,7 +11,7 @@ enum { NODES = 3, PATIENCE_TURNS = 200 };
 
 struct cluster {
     struct fixture nodes[NODES];
-    int ports[2 * NODES];
+    uint16_t ports[NODES]; /* for clients */
     bool running[NODES];
 };
 
@@ -20,10 +21,10 @@ static void start(struct cluster *cluster, int nodes, const char *reattach_grace
     char node_id[8];
 
     *cluster = (struct cluster){0};
-    fixture_free_ports(cluster->ports, 2 * NODES);
     for (int i = 0; i < NODES; i++) {
+        cluster->ports[i] = keep_port();
         snprintf(members[i], sizeof(members[i]), "%d 127.0.0.1:%d 127.0.0.1:%d", i + 1,
-                 cluster->ports[2 * i], cluster->ports[2 * i + 1]);
+                 keep_port(), cluster->ports[i]);
     }
     for (int i = 0; i < nodes; i++) {
         snprintf(node_id, sizeof(node_id), "%d", i + 1);
@@ -116,7 +117,7 @@ static void node_without_a_majority_sends_clients_away(void **state)
     struct wire_response greeting = peer_hello(&hello, 0);
     assert_false(greeting.hello.leader);
     assert_int_equal(greeting.hello.members_count, 3);
-    snprintf(address, sizeof(address), "127.0.0.1:%d", cluster.ports[3]);
+    snprintf(address, sizeof(address), "127.0.0.1:%d", cluster.ports[1]);
     assert_str(greeting.hello.members[1].client_address, address);
     send_lock(&hello, "", "a");
     send_lock(&plain, "", "a");
@@ -145,7 +146,7 @@ static void follower_names_the_leader(void **state)
     start(&cluster, NODES, "1s");
     int leader = find_leader(&cluster);
     int follower = (leader + 1) % NODES;
-    snprintf(address, sizeof(address), "127.0.0.1:%d", cluster.ports[2 * leader + 1]);
+    snprintf(address, sizeof(address), "127.0.0.1:%d", cluster.ports[leader]);
     peer_open(&hello, &cluster.nodes[follower]);
     peer_open(&plain, &cluster.nodes[follower]);
     struct wire_response greeting = peer_hello(&hello, 0);

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kept_port.h"
+
 /* ---- meeting -------------------------------------------------------------------------------- */
 
 static void two_members_meet_and_bytes_flow(void **state)
@@ -64,7 +66,7 @@ static void a_host_name_can_be_listened_on(void **state)
     struct transport_config b = end_config(&f->b, 2);
     struct attempt attempt;
 
-    f->b.port = ends_free_port("127.0.0.1");
+    f->b.port = keep_port();
     snprintf(f->b.address, sizeof f->b.address, "localhost:%u", f->b.port);
     end_start(&f->a, &f->loop, &a);
     end_start(&f->b, &f->loop, &b);
@@ -96,7 +98,7 @@ static void ipv6_works_as_well(void **state)
     if (!has_ipv6()) {
         skip();
     }
-    f->b.port = ends_free_port("127.0.0.1");
+    f->b.port = keep_port();
     snprintf(f->b.address, sizeof f->b.address, "[::1]:%u", f->b.port);
     end_start(&f->a, &f->loop, &a);
     end_start(&f->b, &f->loop, &b);
@@ -112,7 +114,7 @@ static void it_listens_where_told_not_where_it_is_dialled(void **state)
     struct transport_config b = end_config(&f->b, 2);
     struct attempt attempt;
     char listen_address[64];
-    unsigned port = ends_free_port("127.0.0.1");
+    unsigned port = keep_port();
 
     snprintf(listen_address, sizeof listen_address, "0.0.0.0:%u", port);
     b.listen_address = listen_address;
@@ -200,7 +202,7 @@ static void a_refused_connect_is_reported_later_and_logged_once(void **state)
     char nobody[64];
 
     ends_start_both(f);
-    snprintf(nobody, sizeof nobody, "127.0.0.1:%u", ends_free_port("127.0.0.1"));
+    snprintf(nobody, sizeof nobody, "127.0.0.1:%u", keep_port());
     for (int i = 0; i < 3; i++) {
         assert_int_equal(attempt_wait(&f->a, &attempt, 2, nobody), RAFT_NOCONNECTION);
     }

@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kept_port.h"
+
 /* ---- the loop, bounded ---------------------------------------------------------------------- */
 
 static void on_nothing(uv_timer_t *timer)
@@ -122,24 +124,11 @@ struct transport_config end_config(struct end *end, uint64_t node_id)
     };
 }
 
-unsigned ends_free_port(const char *host)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(inet_pton(AF_INET, host, &address.sin_addr), 1);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 void end_start(struct end *end, uv_loop_t *loop, const struct transport_config *config)
 {
     end->loop = loop;
     if (end->port == 0) {
-        end->port = ends_free_port("127.0.0.1");
+        end->port = keep_port();
         snprintf(end->address, sizeof end->address, "127.0.0.1:%u", end->port);
     }
     if (end->member_address == NULL) {

@@ -94,7 +94,6 @@ extern const uint8_t ENDS_MESSAGE[ENDS_MESSAGE_BYTES];
 void ends_assert_reads_message(uv_loop_t *loop, uv_stream_t *stream);
 
 void ends_free_stream(uv_handle_t *handle);
-unsigned ends_free_port(const char *host);
 
 /* A connection to @port, not blocking. */
 int ends_raw_connect(unsigned port);

@@ -13,20 +13,6 @@ import time
 
 from . import wire
 
-HOST = "127.0.0.1"
-
-
-class Port:
-    """A free port, kept from others: bound by us, but never listening, it can be bound a second time
-    only by those who say SO_REUSEADDR, as servers do. So it survives the restart of its node."""
-
-    def __init__(self):
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((HOST, 0))
-        self.address = self.socket.getsockname()
-
-
 def text(address):
     return f"{address[0]}:{address[1]}"
 

@@ -17,12 +17,15 @@ import time
 from . import workload_list
 from .nemesis import World
 from .nemesis_list import NEMESES
-from .nodes import Cluster, Port
+from .nodes import Cluster
 from .probe import probe
 from .proxy import ProxyNetwork
 from .recorder import Recorder, monotonic_ns
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(os.path.join(os.path.dirname(HERE), "tests"))
+from kept_port import HOST, Port  # noqa: E402
+
 GRACE_MS = 6000
 FINISH_SECONDS = 90   # for the clients, after everything was healed
 WORKERS = 2
@@ -132,7 +135,7 @@ class Run:
     def build_network(self):
         count = self.options.nodes
         self._ports = {n: (Port(), Port()) for n in range(1, count + 1)}
-        where = {n: (client.address, peer.address) for n, (client, peer) in self._ports.items()}
+        where = {n: tuple((HOST, port.number) for port in pair) for n, pair in self._ports.items()}
         self.network = ProxyNetwork(where, self.groups)
         reach = {n: (self.network.client_address("c0", n), self.network.peer_address(n)) for n in where}
         return where, reach
@@ -141,7 +144,7 @@ class Run:
         self.network.close()
         for pair in self._ports.values():
             for port in pair:
-                port.socket.close()
+                port.close()
 
     # ---- phases
 
