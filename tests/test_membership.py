@@ -214,6 +214,7 @@ def a_removed_node_disturbs_nobody():
             expect(cluster.netlock("--servers", cluster.servers_of(gone), "run", "y", "--", "true"), 0)
             open(cluster.file(f"node{gone}.log"), "w", encoding="utf-8").close()
             cluster.restart(gone)
+            expect(cluster.netlock("cluster", "status", "--verify"), 0, "EQUAL: 2 of 2 nodes")
         assert term(cluster) == before
 
 
