@@ -165,10 +165,8 @@ bool fsm_look_lost(const struct fsm_look *look)
     return look->fsm == NULL;
 }
 
-uint32_t fsm_queue(const struct fsm *fsm,
-                   struct fsm_str name,
-                   uint32_t max,
-                   struct fsm_claim *ret)
+uint32_t
+fsm_queue(const struct fsm *fsm, struct fsm_str name, uint32_t max, struct fsm_claim *ret)
 {
     const struct lock *lock = lock_find(fsm, name);
 

@@ -104,8 +104,8 @@ void json_waiters(struct json *json, const struct netlock_holder *waiters, size_
 
 void show_locks_heading(struct text_table *table)
 {
-    static const char *const heading[LOCK_COLUMNS] = {"NAME", "TYPE", "HOLDERS", "WAITING",
-                                                      "FOR",  "LEFT", "OWNER"};
+    static const char *const heading[LOCK_COLUMNS] = {
+        "NAME", "TYPE", "HOLDERS", "WAITING", "FOR", "LEFT", "OWNER"};
 
     table->columns = LOCK_COLUMNS;
     for (size_t i = 0; i < table->columns; i++) {

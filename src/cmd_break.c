@@ -35,11 +35,11 @@ struct break_options {
 static bool is_confirmed(const struct cli *cli, const struct break_options *options)
 {
     char *shown = text_escape(options->name);
-    bool confirmed = options->yes ||
-                     cli_confirm(cli, "break the lock", "Break %s of %s?",
-                                 options->token == 0 ? "every hold"
-                                                     : "the hold with this token",
-                                 shown);
+    bool confirmed =
+        options->yes ||
+        cli_confirm(cli, "break the lock", "Break %s of %s?",
+                    options->token == 0 ? "every hold" : "the hold with this token",
+                    shown);
 
     free(shown);
     return confirmed;

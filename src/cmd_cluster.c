@@ -81,7 +81,8 @@ static struct verification verify(struct survey *survey)
                             survey->cli->timeout_ms, true, &taken) != 0) {
         return result;
     }
-    bool is_member[SURVEY_NODES_MAX]; /* as the leader says now: it may be gone in a moment */
+    /* As the leader says now: it may be gone in a moment. */
+    bool is_member[SURVEY_NODES_MAX];
     for (size_t i = 0; i < survey->count; i++) {
         is_member[i] = survey_member(survey, survey->nodes[i].node_id) != NULL;
     }

@@ -34,12 +34,12 @@ const char cmd_top_help[] =
     "  p       with or without those who wait\n"
     "  SPACE   look now\n"
     "\n"
-    "The nodes are as in 'netlock cluster status', the locks as in 'netlock list'. Below\n"
-    "a lock are the first 4 that wait for it: WAITING is their position, 1. is next, FOR\n"
-    "how long they have waited, LEFT until they give up; then how many more. Of\n"
-    "the locks the first 1000 by name are looked at, and sorted. Each look is one entry\n"
-    "in the log of the cluster. Rates are those of the leader between two looks; COMMIT\n"
-    "is the mean time from a command to its answer.\n"
+    "The nodes are as in 'netlock cluster status', the locks as in 'netlock list'.\n"
+    "Below a lock are the first 4 that wait for it: WAITING is their position, 1. is\n"
+    "next, FOR how long they have waited, LEFT until they give up; then how many more.\n"
+    "Of the locks the first 1000 by name are looked at, and sorted. Each look is one\n"
+    "entry in the log of the cluster. Rates are those of the leader between two looks;\n"
+    "COMMIT is the mean time from a command to its answer.\n"
     "\n"
     "Exit status: 0 the end was asked for, or --once saw a leader; 69 --once saw none;\n"
     "else as in 'netlock --help'.\n"
@@ -299,7 +299,7 @@ static int watch(struct top *top)
         rv = look(top);
         screen_paint(
             &top->screen,
-            " q quit   sort: n name  w waiting  f held for  l left   p waiters   SPACE now ");
+            " q quit   sort: n name  w waiting  f for  l left   p waiters   SPACE now ");
         if (top->once) {
             return cli_status_of(rv);
         }
