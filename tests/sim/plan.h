@@ -5,7 +5,8 @@
  * their own, so that leaving one out changes nothing in the others.
  *
  * When it is asked for ("members"), four more nodes join a cluster of three one after the other, and others go,
- * while all the rest happens; such a run rots no disk.
+ * while all the rest happens; such a run rots no disk. When it is asked for ("upgrade"), the founders begin with a
+ * build of feature level 1, and get the newest one after the other.
  *
  * A run has three phases:
  *   A  everything may happen, but never more than the cluster is made for: disks of a majority do not rot
