@@ -298,8 +298,8 @@ struct wire_lock_summary {
     struct wire_str lock;
     enum wire_type type;
     uint32_t limit, holders_count, queue_length;
-    const struct wire_claim *holders;
-    size_t holders_shown;
+    const struct wire_claim *holders, *waiters;
+    size_t holders_shown, waiters_shown;
 };
 
 struct wire_client_summary {

@@ -388,6 +388,9 @@ static void read_list_locks(struct reading *reading,
             .holders = read_claims(reading, part->holders, part->n_holders,
                                    (struct wire_str){0}, name),
             .holders_shown = part->n_holders,
+            .waiters = read_claims(reading, part->waiters, part->n_waiters,
+                                   (struct wire_str){0}, name),
+            .waiters_shown = part->n_waiters,
         };
     }
 }

@@ -387,6 +387,11 @@ static int put_list_locks(struct wire_buf *buf,
         part.n_holders = lock->holders_shown;
         int rv = claims_of(scratch, lock->holders, part.n_holders, (struct wire_str){0},
                            lock->lock, &part.holders);
+        part.n_waiters = lock->waiters_shown;
+        if (rv == 0) {
+            rv = claims_of(scratch, lock->waiters, part.n_waiters, (struct wire_str){0},
+                           lock->lock, &part.waiters);
+        }
         if (rv != 0) {
             return rv;
         }

@@ -395,6 +395,13 @@ bool fsm_look_step(struct fsm_look *look, fsm_look_cb cb, void *arg);
 bool fsm_look_more(const struct fsm_look *look);
 bool fsm_look_lost(const struct fsm_look *look);
 
+/* The first @max of those who wait for @lock, with positions; returns how many. Strings are borrowed until the
+ * next command. */
+uint32_t fsm_queue(const struct fsm *fsm,
+                   struct fsm_str lock,
+                   uint32_t max,
+                   struct fsm_claim *ret);
+
 /* ---- snapshots and comparison ----------------------------------------------------- */
 
 enum fsm_record_type {

@@ -90,11 +90,12 @@ static void walk(struct fsm_look *look)
 
 static uint32_t show(const struct fsm *fsm,
                      const struct claim *first,
-                     struct fsm_claim shown[static FSM_LOOK_CLAIMS_MAX])
+                     uint32_t max,
+                     struct fsm_claim *shown)
 {
     uint32_t count = 0;
 
-    for (const struct claim *claim = first; claim != NULL && count < FSM_LOOK_CLAIMS_MAX;
+    for (const struct claim *claim = first; claim != NULL && count < max;
          claim = claim->next) {
         claim_show(fsm, claim, &shown[count]);
         shown[count].position = claim->waiting ? count + 1 : 0;
@@ -118,8 +119,8 @@ tell_lock(const struct fsm *fsm, const struct lock *lock, fsm_look_cb cb, void *
         .waiters = waiters,
     };
 
-    view.holders_shown = show(fsm, lock->holds, holders);
-    view.waiters_shown = show(fsm, lock->waits, waiters);
+    view.holders_shown = show(fsm, lock->holds, FSM_LOOK_CLAIMS_MAX, holders);
+    view.waiters_shown = show(fsm, lock->waits, FSM_LOOK_CLAIMS_MAX, waiters);
     return cb(arg, &view);
 }
 
@@ -162,4 +163,12 @@ bool fsm_look_more(const struct fsm_look *look)
 bool fsm_look_lost(const struct fsm_look *look)
 {
     return look->fsm == NULL;
+}
+
+uint32_t
+fsm_queue(const struct fsm *fsm, struct fsm_str name, uint32_t max, struct fsm_claim *ret)
+{
+    const struct lock *lock = lock_find(fsm, name);
+
+    return lock == NULL ? 0 : show(fsm, lock->waits, max, ret);
 }

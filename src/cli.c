@@ -457,6 +457,22 @@ void cli_say(const char *format, ...)
     funlockfile(stderr);
 }
 
+bool cli_confirm(const struct cli *cli, const char *deed, const char *question, ...)
+{
+    char answer[16];
+    va_list args;
+
+    if (isatty(STDIN_FILENO) != 1) {
+        cli_usage(cli, "stdin is not a terminal: to %s, say --yes", deed);
+    }
+    va_start(args, question);
+    vfprintf(stderr, question, args);
+    va_end(args);
+    fputs(" [y/N] ", stderr);
+    return fgets(answer, sizeof answer, stdin) != NULL &&
+           (answer[0] == 'y' || answer[0] == 'Y');
+}
+
 bool cli_is_watched(const struct cli *cli)
 {
     return cli->verbose || isatty(STDERR_FILENO) == 1;

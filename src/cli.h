@@ -170,6 +170,11 @@ int cli_status_of(int rv);
  * status. With --json an object with "error" and "exit" on stdout; else a line on stderr. */
 int cli_fail(const struct cli *cli, const struct netlock *nl, const char *name, int rv);
 
+/* Ask on the terminal whether to do what cannot be undone. Where stdin is none, a mistake of the command line:
+ * "to @deed, say --yes". */
+__attribute__((format(printf, 3, 4))) bool
+cli_confirm(const struct cli *cli, const char *deed, const char *question, ...);
+
 /* Steady time, which counts on while the machine sleeps. */
 uint64_t cli_now_ms(void);
 

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { LOCK_COLUMNS = 7 };
+
 const char *show_type(enum netlock_type type)
 {
     return type == NETLOCK_READ ? "read" : "write";
@@ -82,12 +84,30 @@ void json_holders(struct json *json,
     json_close(json);
 }
 
+void json_waiters(struct json *json, const struct netlock_holder *waiters, size_t count)
+{
+    json_open_array(json, "waiters");
+    for (const struct netlock_holder *waiter = waiters; waiter < waiters + count;
+         waiter++) {
+        json_open_object(json, NULL);
+        json_number(json, "position", waiter->position);
+        json_string(json, "client_id", or_empty(waiter->client_id));
+        json_string(json, "owner_info", or_empty(waiter->owner_info));
+        json_string(json, "type", show_type(waiter->type));
+        json_bool(json, "connected", waiter->connected);
+        json_number(json, "since_ms", waiter->since_ms);
+        json_ms(json, "remaining_ms", waiter->remaining_ms);
+        json_close(json);
+    }
+    json_close(json);
+}
+
 void show_locks_heading(struct text_table *table)
 {
-    static const char *const heading[] = {"NAME", "TYPE", "HOLDERS", "WAITING",
-                                          "FOR",  "LEFT", "OWNER"};
+    static const char *const heading[LOCK_COLUMNS] = {
+        "NAME", "TYPE", "HOLDERS", "WAITING", "FOR", "LEFT", "OWNER"};
 
-    table->columns = sizeof heading / sizeof *heading;
+    table->columns = LOCK_COLUMNS;
     for (size_t i = 0; i < table->columns; i++) {
         text_table_add(table, heading[i]);
     }
@@ -111,4 +131,34 @@ void show_lock(struct text_table *table, const struct netlock_lock_item *item)
     text_table_add(table,
                    first == NULL ? "-" : text_duration(first->remaining_ms, duration));
     text_table_add(table, first == NULL ? "-" : show_owner(first));
+}
+
+static void show_waiter(struct text_table *table, const struct netlock_holder *waiter)
+{
+    char duration[TEXT_DURATION_BYTES];
+
+    text_table_add(table, "");
+    text_table_add(table, show_type(waiter->type));
+    text_table_add(table, "");
+    text_table_addf(table, "%" PRIu32 ".", waiter->position);
+    text_table_add(table, text_duration(waiter->since_ms, duration));
+    text_table_add(table, text_duration(waiter->remaining_ms, duration));
+    text_table_addf(table, "%s%s", show_owner(waiter),
+                    waiter->connected ? "" : " (not connected)");
+}
+
+void show_queue(struct text_table *table, const struct netlock_lock_item *item)
+{
+    for (size_t i = 0; i < item->waiters_shown; i++) {
+        show_waiter(table, &item->waiters[i]);
+    }
+    if (item->waiters_shown > 0 && item->queue_length > item->waiters_shown) {
+        for (int column = 0; column < 3; column++) {
+            text_table_add(table, "");
+        }
+        text_table_addf(table, "+%zu", item->queue_length - item->waiters_shown);
+        for (int column = 4; column < LOCK_COLUMNS; column++) {
+            text_table_add(table, "");
+        }
+    }
 }

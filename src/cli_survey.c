@@ -26,12 +26,23 @@ void survey_ask(const struct survey *survey, struct survey_node *node)
     }
 }
 
+/* Without a port it is the usual one. */
+static bool is_same(const char *address, const char *other)
+{
+    size_t len = strlen(address), other_len = strlen(other);
+    size_t shorter = len < other_len ? len : other_len;
+    const char *rest = len < other_len ? other + shorter : address + shorter;
+
+    return strncmp(address, other, shorter) == 0 &&
+           (*rest == '\0' || (shorter != 0 && strcmp(rest, ":7670") == 0));
+}
+
 static struct survey_node *
 find_node(struct survey *survey, const char *address, uint64_t node_id)
 {
     for (struct survey_node *node = survey->nodes; node < survey->nodes + survey->count;
          node++) {
-        if (strcmp(node->address, address) == 0 ||
+        if (is_same(node->address, address) ||
             (node_id != 0 && node->node_id == node_id)) {
             return node;
         }

@@ -200,6 +200,9 @@ static int take_item(struct netlock_lock_item *item,
     if (rv == 0)
         rv = copy_holders(&item->holders, &item->holders_shown, summary->holders,
                           summary->holders_shown);
+    if (rv == 0)
+        rv = copy_holders(&item->waiters, &item->waiters_shown, summary->waiters,
+                          summary->waiters_shown);
     return rv;
 }
 
@@ -257,6 +260,7 @@ void netlock_lock_list_release(struct netlock_lock_list *list)
     for (size_t i = 0; i < list->count; i++) {
         free(list->items[i].name);
         free_holders(list->items[i].holders, list->items[i].holders_shown);
+        free_holders(list->items[i].waiters, list->items[i].waiters_shown);
     }
     free(list->items);
     *list = (struct netlock_lock_list){0};

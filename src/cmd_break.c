@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "cli_text.h"
@@ -35,20 +34,15 @@ struct break_options {
 
 static bool is_confirmed(const struct cli *cli, const struct break_options *options)
 {
-    char answer[16], *shown_name;
+    char *shown = text_escape(options->name);
+    bool confirmed =
+        options->yes ||
+        cli_confirm(cli, "break the lock", "Break %s of %s?",
+                    options->token == 0 ? "every hold" : "the hold with this token",
+                    shown);
 
-    if (options->yes) {
-        return true;
-    }
-    if (isatty(STDIN_FILENO) != 1) {
-        cli_usage(cli, "stdin is not a terminal: to break the lock, say --yes");
-    }
-    shown_name = text_escape(options->name);
-    fprintf(stderr, "Break %s of %s? [y/N] ",
-            options->token == 0 ? "every hold" : "the hold with this token", shown_name);
-    free(shown_name);
-    return fgets(answer, sizeof answer, stdin) != NULL &&
-           (answer[0] == 'y' || answer[0] == 'Y');
+    free(shown);
+    return confirmed;
 }
 
 static void parse(struct break_options *options, struct cli *cli, int argc, char **argv)

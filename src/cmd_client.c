@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "cli_text.h"
@@ -192,21 +191,13 @@ int cmd_client_list(struct cli *cli, int argc, char **argv)
 
 /* ---- kill ---- */
 
-static bool is_confirmed(const struct cli *cli, const char *client_id, bool yes)
+static bool is_confirmed(const struct cli *cli, const char *client_id)
 {
-    char answer[16], *shown;
+    char *shown = text_escape(client_id);
+    bool confirmed = cli_confirm(cli, "kill the client", "Kill client %s?", shown);
 
-    if (yes) {
-        return true;
-    }
-    if (isatty(STDIN_FILENO) != 1) {
-        cli_usage(cli, "stdin is not a terminal: to kill the client, say --yes");
-    }
-    shown = text_escape(client_id);
-    fprintf(stderr, "Kill client %s? [y/N] ", shown);
     free(shown);
-    return fgets(answer, sizeof answer, stdin) != NULL &&
-           (answer[0] == 'y' || answer[0] == 'Y');
+    return confirmed;
 }
 
 int cmd_client_kill(struct cli *cli, int argc, char **argv)
@@ -224,7 +215,7 @@ int cmd_client_kill(struct cli *cli, int argc, char **argv)
         cli_usage(cli, "which client?");
     }
     client_id = argv[optind];
-    if (!is_confirmed(cli, client_id, yes)) {
+    if (!yes && !is_confirmed(cli, client_id)) {
         return CLI_CONFLICT;
     }
     status = cli_open(cli, &nl);

@@ -46,7 +46,7 @@ enum verdict { VERDICT_EQUAL, VERDICT_DIFFERENT, VERDICT_UNKNOWN, VERDICT_NO_LEA
 struct verification {
     enum verdict verdict;
     uint64_t index, hash;
-    size_t compared;
+    size_t compared, members;
 };
 
 /* ---- verifying ---- */
@@ -81,6 +81,12 @@ static struct verification verify(struct survey *survey)
                             survey->cli->timeout_ms, true, &taken) != 0) {
         return result;
     }
+    /* As the leader says now: it may be gone in a moment. */
+    bool is_member[SURVEY_NODES_MAX];
+    for (size_t i = 0; i < survey->count; i++) {
+        is_member[i] = survey_member(survey, survey->nodes[i].node_id) != NULL;
+    }
+    result.members = leader->status.members_count;
     result.verdict = VERDICT_EQUAL;
     result.index = taken.checkpoint_index;
     result.hash = taken.checkpoint_hash;
@@ -88,8 +94,8 @@ static struct verification verify(struct survey *survey)
     for (size_t i = 0; i < survey->count; i++) {
         struct survey_node *node = &survey->nodes[i];
 
-        if (node->rv != 0) {
-            continue; /* shown as unreachable, and not counted */
+        if (node->rv != 0 || !is_member[i]) {
+            continue; /* shown as unreachable, or no member, and not counted */
         }
         if (!reach(survey, node, result.index, until_ms) ||
             node->status.checkpoint_index != result.index) {
@@ -128,7 +134,7 @@ static void print_table(struct survey *survey, const struct verification *verifi
     survey_print(survey, verification != NULL, stdout);
     if (verification != NULL && verification->verdict == VERDICT_EQUAL) {
         printf("EQUAL: %zu of %zu nodes have the same state at %" PRIu64 "\n",
-               verification->compared, survey->count, verification->index);
+               verification->compared, verification->members, verification->index);
     } else if (verification != NULL) {
         puts(verdict_word(verification->verdict));
     }

@@ -50,14 +50,20 @@ const char cmd_cluster_promote_help[] =
 const char cmd_cluster_remove_help[] =
     "Usage: netlock cluster remove [OPTIONS] ID\n"
     "\n"
-    "Make a node no member any more, whether it runs or is lost. The leader hands\n"
-    "leadership over first. Afterwards the node can be stopped and its data directory\n"
-    "deleted; the machine may come back under a new id. To replace a dead node, remove\n"
-    "it first and then add the new one: an absent voter costs the most while there are\n"
-    "many voters.\n"
+    "Make a node no member any more, whether it runs or is lost: for good, because ids\n"
+    "are not used again. The leader hands leadership over first. Afterwards the node\n"
+    "can be stopped and its data directory deleted; the machine may come back under a\n"
+    "new id. To replace a dead node, remove it first and then add the new one: an\n"
+    "absent voter counts in every majority.\n"
     "\n"
     "      --force        although a majority of those that then vote is not connected:\n"
-    "                     the cluster may stand still until they are back\n" EXIT_STATUS;
+    "                     the cluster may stand still until they are back\n"
+    "  -y, --yes          do not ask. Needed when stdin is not a terminal\n"
+    "\n"
+    "and the options of 'netlock --help'.\n"
+    "\n"
+    "Exit status: 0 done; 1 refused, with the reason, or you said no; 69 no leader\n"
+    "serves, or it did not come about in time; else as in 'netlock --help'.\n";
 
 const char cmd_cluster_transfer_help[] =
     "Usage: netlock cluster transfer [OPTIONS] ID\n"
@@ -104,7 +110,7 @@ struct order {
     struct netlock_cluster_change change;
     bool uncertain; /* an attempt ended without an answer */
     uint32_t wait_ms;
-    bool non_voter;
+    bool non_voter, yes;
     uint64_t shown_ms;
 };
 
@@ -269,6 +275,9 @@ static struct order parse(struct cli *cli,
         case OPTION_FORCE:
             order.change.force = true;
             break;
+        case 'y':
+            order.yes = true;
+            break;
         default:
             order.wait_ms = cli_duration(cli, "--wait", optarg);
         }
@@ -289,6 +298,7 @@ static const struct option promote_longs[] = {{"force", no_argument, NULL, OPTIO
                                               {"wait", required_argument, NULL, 'w'},
                                               CLI_LONG};
 static const struct option remove_longs[] = {{"force", no_argument, NULL, OPTION_FORCE},
+                                             {"yes", no_argument, NULL, 'y'},
                                              CLI_LONG};
 static const struct option transfer_longs[] = {CLI_LONG};
 
@@ -318,8 +328,13 @@ int cmd_cluster_promote(struct cli *cli, int argc, char **argv)
 int cmd_cluster_remove(struct cli *cli, int argc, char **argv)
 {
     struct order order =
-        parse(cli, argc, argv, NETLOCK_CHANGE_REMOVE, CLI_SHORT, remove_longs, 1);
+        parse(cli, argc, argv, NETLOCK_CHANGE_REMOVE, CLI_SHORT "y", remove_longs, 1);
 
+    if (!order.yes && !cli_confirm(cli, "remove the node", "Remove node %" PRIu64 "%s?",
+                                   order.change.node_id,
+                                   order.change.force ? " whatever it costs" : "")) {
+        return CLI_CONFLICT;
+    }
     return done(&order, carry_out(&order));
 }
 

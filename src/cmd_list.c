@@ -28,6 +28,9 @@ const char cmd_list_help[] =
     "FOR, LEFT  of the oldest hold: how long it is held, and until it ends by itself\n"
     "OWNER      of the oldest hold\n"
     "\n"
+    "--json has at most 4 holders of each lock, and the first 4 that wait, with their\n"
+    "positions.\n"
+    "\n"
     "Exit status: 0 listed, even if there are none; else as in 'netlock --help'.\n"
     "\n"
     "Examples:\n"
@@ -65,6 +68,7 @@ static void add_object(struct sheet *sheet, const struct netlock_lock_item *item
     json_number(json, "holders_count", item->holders_count);
     json_number(json, "queue_length", item->queue_length);
     json_holders(json, sheet->cli, item->holders, item->holders_shown);
+    json_waiters(json, item->waiters, item->waiters_shown);
     json_close(json);
 }
 

@@ -31,12 +31,15 @@ const char cmd_top_help[] =
     "  w       the longest queues first\n"
     "  f       those that are held longest first\n"
     "  l       those that end soonest first\n"
+    "  p       with or without those who wait\n"
     "  SPACE   look now\n"
     "\n"
-    "The nodes are as in 'netlock cluster status', the locks as in 'netlock list'. Of\n"
-    "the locks the first 1000 by name are looked at, and sorted. Each look is one entry\n"
-    "in the log of the cluster. Rates are those of the leader between two looks; COMMIT\n"
-    "is the mean time from a command to its answer.\n"
+    "The nodes are as in 'netlock cluster status', the locks as in 'netlock list'.\n"
+    "Below a lock are the first 4 that wait for it: WAITING is their position, 1. is\n"
+    "next, FOR how long they have waited, LEFT until they give up; then how many more.\n"
+    "Of the locks the first 1000 by name are looked at, and sorted. Each look is one\n"
+    "entry in the log of the cluster. Rates are those of the leader between two looks;\n"
+    "COMMIT is the mean time from a command to its answer.\n"
     "\n"
     "Exit status: 0 the end was asked for, or --once saw a leader; 69 --once saw none;\n"
     "else as in 'netlock --help'.\n"
@@ -77,7 +80,7 @@ struct top {
     const char *prefix; /* may be NULL */
     enum sort sort;
     uint32_t interval_ms;
-    bool once;
+    bool once, without_queues;
     struct netlock *nl; /* NULL: not open yet */
     struct screen screen;
     struct survey survey;
@@ -201,6 +204,9 @@ static void put_locks(struct top *top, struct netlock_lock_list *list)
         show_locks_heading(&table);
         for (size_t i = 0; i < list->count; i++) {
             show_lock(&table, &list->items[i]);
+            if (!top->without_queues) {
+                show_queue(&table, &list->items[i]);
+            }
         }
         text_table_print(&table, out);
     }
@@ -271,6 +277,10 @@ static bool wait_for_next(struct top *top, int *ret_status)
         if (key == ' ' || key == SCREEN_RESIZED) {
             return true;
         }
+        if (key == 'p') {
+            top->without_queues = !top->without_queues;
+            return true;
+        }
         for (int sort = 0; sort < SORTS_COUNT; sort++) {
             if (key == sorts[sort].key) {
                 top->sort = (enum sort)sort;
@@ -289,7 +299,7 @@ static int watch(struct top *top)
         rv = look(top);
         screen_paint(
             &top->screen,
-            " q quit   sort: n name  w waiting  f held for  l left   SPACE now ");
+            " q quit   sort: n name  w waiting  f for  l left   p waiters   SPACE now ");
         if (top->once) {
             return cli_status_of(rv);
         }

@@ -394,7 +394,7 @@ void delivery_on_event(struct server *server,
         return;
     case FSM_EV_LIST_LOCK:
     case FSM_EV_LIST_CLIENT:
-        page_add(&server->page, event);
+        page_add(&server->page, event, replica_table(server_replica(server)));
         return;
     case FSM_EV_ATTACHED:
     case FSM_EV_DETACHED:

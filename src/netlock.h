@@ -278,7 +278,9 @@ struct netlock_lock_item {
     enum netlock_type type;
     uint32_t limit, holders_count, queue_length;
     struct netlock_holder *holders; /* at most 4 */
-    size_t holders_shown;
+    /* The first of the queue, at most 4, with positions; none from a server that is too old to say. */
+    struct netlock_holder *waiters;
+    size_t holders_shown, waiters_shown;
 };
 struct netlock_lock_list {
     struct netlock_lock_item *items;

@@ -17,10 +17,12 @@ struct page {
     size_t clients_count;
     void **blocks; /* what the items point to, one block each */
     size_t blocks_count, capacity;
+    size_t waiters_bytes; /* of their strings; a page has to fit a frame */
 };
 
-/* @event is FSM_EV_LIST_LOCK or FSM_EV_LIST_CLIENT. */
-void page_add(struct page *page, const struct fsm_event *event);
+/* @event is FSM_EV_LIST_LOCK or FSM_EV_LIST_CLIENT. Those who wait for a lock are looked up in @table as it is
+ * now, since they are no part of the event: what the log computes is the same in every build. */
+void page_add(struct page *page, const struct fsm_event *event, const struct fsm *table);
 void page_clear(struct page *page);
 void page_release(struct page *page);
 

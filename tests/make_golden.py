@@ -91,7 +91,7 @@ RESPONSES = {
     "CHECK_TOKEN": ('CheckTokenResponse', f'''lock_name: "n" token: 41 state: TOKEN_SUPERSEDED
         superseded_by: 42 {POSITION}'''),
     "LIST_LOCKS": ('ListLocksResponse', f'''locks {{ lock_name: "n" type: READ limit: 1 holders_count: 2
-        queue_length: 3 {HOLDERS} }} locks {{ lock_name: "o" }} more: true {POSITION}'''),
+        queue_length: 3 {HOLDERS} waiters {{ client_id: "w" waiting: true queue_position: 1 }} }} locks {{ lock_name: "o" }} more: true {POSITION}'''),
     "LIST_CLIENTS": ('ListClientsResponse', f'''clients {{ client_id: "c" epoch: 5 holds_count: 6
         waits_count: 7 connected: true }} clients {{ client_id: "d" }} more: true {POSITION}'''),
     "FORCE_RELEASE": ('ForceReleaseResponse', f'lock_name: "n" holds_broken: 2 {POSITION}'),

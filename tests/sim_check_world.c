@@ -15,6 +15,7 @@ struct world world;
 struct sim_node_hooks sim_node_hooks;
 
 static struct sim_disk disks[WORLD_NODES + 1];
+const uint32_t sim_newest_level = 1;
 static struct raft_server servers[WORLD_NODES];
 static struct sim_client users_list[USERS_MAX];
 static unsigned users_count;

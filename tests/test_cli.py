@@ -586,6 +586,13 @@ class Terminal:
         before, self.seen = self.seen.split(text, 1)
         return before
 
+    def rest(self):
+        """What comes until the command ends."""
+        try:
+            self.expect("\0")
+        except AssertionError:
+            return self.seen
+
     def end(self, timeout=60):
         """The wait status of the command."""
         def ended():
@@ -615,6 +622,23 @@ def command_has_the_terminal_and_its_keys():
         assert os.WEXITSTATUS(terminal.end()) == 128 + signal.SIGINT
     finally:
         terminal.close()
+
+
+@test
+def what_cannot_be_undone_is_asked_about():
+    for verb, question, nothing in (("break", "Break every hold of 9?", "0 holds broken"),
+                                    ("client kill", "Kill client 9?", "there is no such client"),
+                                    ("cluster remove", "Remove node 9?", "is no member")):
+        expect(ONE.netlock(*verb.split(), "9"), USAGE, err="say --yes")
+        for answer in ("no\n", "\n", "\x04", "yes\n"):
+            terminal = Terminal(*ONE.command(*verb.split(), "9"))
+            try:
+                terminal.expect(question + " [y/N] ")
+                terminal.type(answer)
+                assert (nothing in terminal.rest()) == (answer == "yes\n"), (verb, answer)
+                assert os.WEXITSTATUS(terminal.end()) == CONFLICT, (verb, answer)
+            finally:
+                terminal.close()
 
 
 def stop(terminal):

@@ -70,6 +70,24 @@ static void holders_and_queues_are_shown_in_order(void **state)
     assert_string_equal(seen.text, "m/1 a#3 1.c 2.b; z a#1 b#2");
 }
 
+static void a_queue_is_told_from_its_head(void **state)
+{
+    struct table *t = *state;
+    struct fsm_claim queue[2];
+
+    attach_all(t, "a b c d");
+    lock(t, "a", "m", (struct ask){0});
+    assert_int_equal(fsm_queue(t->fsm, str("m"), 2, queue), 0);
+    for (const char *client = "dbc"; *client != '\0'; client++) {
+        lock(t, (char[]){*client, '\0'}, "m", (struct ask){.wait = true});
+    }
+    assert_int_equal(fsm_queue(t->fsm, str("m"), 2, queue), 2);
+    assert_true(queue[0].waiting && queue[0].position == 1 && queue[1].position == 2);
+    assert_memory_equal(queue[0].client.data, "d", 1);
+    assert_memory_equal(queue[1].client.data, "b", 1);
+    assert_int_equal(fsm_queue(t->fsm, str("x"), 2, queue), 0);
+}
+
 static void a_page_ends_where_it_is_told_to(void **state)
 {
     struct table *t = *state;
@@ -192,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fsm_test(holders_and_queues_are_shown_in_order),
+        fsm_test(a_queue_is_told_from_its_head),
         fsm_test(a_page_ends_where_it_is_told_to),
         fsm_test(locks_that_go_meanwhile_do_no_harm),
         fsm_test(several_look_at_once),

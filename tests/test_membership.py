@@ -32,7 +32,7 @@ def add(cluster, number, **options):
 
 
 def remove(cluster, number):
-    change(cluster, "remove", str(number))
+    change(cluster, "remove", "--yes", str(number))
     wait_until(lambda: "is no member of the cluster any more" in cluster.log_text(number), 60,
                f"node {number} says that it was removed")
     assert cluster.stop(number) == 0
@@ -142,8 +142,8 @@ def a_killed_node_is_replaced_under_load():
         try:
             dead, alive = [n for n in (1, 2, 3) if n != cluster.leader()]
             cluster.kill9(dead)
-            expect(cluster.netlock("cluster", "remove", str(alive)), 1, "would lose its quorum")
-            change(cluster, "remove", str(dead))
+            expect(cluster.netlock("cluster", "remove", "--yes", str(alive)), 1, "would lose its quorum")
+            change(cluster, "remove", "--yes", str(dead))
             expect(cluster.netlock("cluster", "add", *cluster.new_node(dead)), 1, "the next may be 4")
             add(cluster, 4)
             load.more()
@@ -161,7 +161,7 @@ def what_is_refused_says_why():
 
         def refused(text, *arguments):
             expect(cluster.netlock("cluster", *arguments), 1, text)
-        refused("is no member", "remove", "4")
+        refused("is no member", "remove", "--yes", "4")
         refused("only a member with a vote", "transfer", "4")
         refused("an address is HOST:PORT", "add", "4", "nowhere", client)
         refused("is a member already", "add", "3", peer, client)
@@ -175,7 +175,7 @@ def what_is_refused_says_why():
         refused("only a member with a vote", "transfer", "4")
         expect(cluster.netlock("cluster", "promote", "--wait", "1s", "4"), 69, "has not caught up")
         assert members(cluster)[4] is False
-        change(cluster, "remove", "4")
+        change(cluster, "remove", "--yes", "4")
         refused("the next may be 5", "add", *four)
 
 
@@ -196,7 +196,7 @@ def who_joins_waits_to_be_added_and_is_checked():
         wait_until(lambda: "of cluster other, not of test" in cluster.log_text(1), 60,
                    "node 1 is refused by a node of another cluster")
         wait_until(lambda: "refused a connection from node 1" in cluster.log_text(3), 60, "node 3 refuses")
-        change(cluster, "remove", "3")
+        change(cluster, "remove", "--yes", "3")
 
 
 @test
@@ -205,7 +205,7 @@ def a_removed_node_disturbs_nobody():
         cluster.start()
         gone = next(n for n in (1, 2, 3) if n != cluster.leader())
         before = term(cluster)
-        change(cluster, "remove", str(gone))
+        change(cluster, "remove", "--yes", str(gone))
         for _ in range(2):
             wait_until(lambda: "is no member of the cluster any more" in cluster.log_text(gone), 60,
                        "it says that it was removed")
@@ -214,6 +214,7 @@ def a_removed_node_disturbs_nobody():
             expect(cluster.netlock("--servers", cluster.servers_of(gone), "run", "y", "--", "true"), 0)
             open(cluster.file(f"node{gone}.log"), "w", encoding="utf-8").close()
             cluster.restart(gone)
+            expect(cluster.netlock("cluster", "status", "--verify"), 0, "EQUAL: 2 of 2 nodes")
         assert term(cluster) == before
 
 

@@ -100,10 +100,37 @@ def top_shows_nodes_and_locks_once():
     run = expect(CLUSTER.netlock("top", "--once", "top-"), 0)
     assert "\x1b" not in run.stdout and "rates" not in run.stdout, run
     assert re.search(r"(?m)^\d +\S+ +leader +\S+ +\d+ +\d+", run.stdout), run
-    assert re.search(r"(?m)^top-a +write +1 +1 +\d", run.stdout), run
+    assert re.search(r"(?m)^top-a +write +1 +1 +\d.*\n +write +1\. +\S+ +\S+ +\S+@", run.stdout), run
+    waiters = json.loads(CLUSTER.netlock("list", "--json", "top-a").stdout)[0]["waiters"]
+    assert [(waiting["position"], waiting["connected"]) for waiting in waiters] == [(1, True)], waiters
     release(CLUSTER, "top-a")
     assert waiter.wait(60) == 0
     expect(CLUSTER.netlock("top", "--once", "no-such-"), 0, "no locks of that name")
+
+
+@test
+def top_shows_the_first_of_a_queue_and_how_many_more():
+    acquire(CLUSTER, "queue")
+    waiters = []
+    for number in range(1, 7):
+        waiters.append(CLUSTER.spawn("run", "queue", "--", "true"))
+        wait_until(lambda n=number: json.loads(CLUSTER.netlock("list", "--json", "queue").stdout)[0]["queue_length"] == n,
+                   60, "somebody else waits")
+    run = expect(CLUSTER.netlock("top", "--once", "queue"), 0)
+    assert re.findall(r"(?m)^ +write +(\d\.)", run.stdout) == ["1.", "2.", "3.", "4."], run
+    assert re.search(r"(?m)^ +\+2\s*$", run.stdout), run
+    terminal = top_on_terminal("queue")
+    def shows_queue():
+        return any(re.match(r" +write +1\.", line) for line in terminal.last())
+    terminal.read(lambda text: "q quit" in text and shows_queue(), "a picture with a queue")
+    terminal.press("p")
+    terminal.read(lambda text: "q quit" in text, "another picture at once")
+    assert not shows_queue(), terminal.last()
+    terminal.press("q")
+    assert terminal.wait() == 0
+    release(CLUSTER, "queue")
+    for waiter in waiters:
+        assert waiter.wait(60) == 0
 
 
 @test

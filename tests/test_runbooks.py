@@ -3,22 +3,17 @@
 
     tests/test_runbooks.py BUILD [PART_OF_A_NAME]
 
-Three nodes on this machine, each with an /etc/netlock and a /var/lib/netlock of its own, in namespaces for
-mounts, processes and the network, which need a kernel that lets us make them (else 77, skipped). `ssh nodeN`
-enters those of a node; systemctl, apt-get and the like are the few lines below."""
+Three nodes on this machine, each with an /etc/netlock and a /var/lib/netlock of its own, in namespaces (pages.py),
+which need a kernel that lets us make them (else 77, skipped). `ssh nodeN` enters those of a node; systemctl,
+apt-get and the like are the few lines below."""
 
 import os
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 
+import pages
+
 BUILD = os.path.abspath(sys.argv[1])
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NAMESPACE = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-if os.geteuid() != 0:
-    NAMESPACE += ["--map-root-user"]
 
 # A world of our own: /etc and /var/lib can be written to, and nobody else sees it.
 WORLD = """
@@ -187,62 +182,33 @@ netlock cluster status | grep -q 'cluster prod2'
 
 def runbooks():
     """Name to block, in the order of the page."""
-    with open(os.path.join(ROOT, "cluster", "README.md"), encoding="utf-8") as page:
-        text = page.read().split("\n## Runbooks\n")[1]
-    found = {}
-    for part in text.split("\n### ")[1:]:
-        block = re.search(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
-        found[part.split("\n")[0]] = block.group(1)
-    return found
+    text = pages.section("cluster/README.md", "Runbooks")
+    return {part.split("\n")[0]: pages.blocks(part)[0] for part in text.split("\n### ")[1:]}
 
 
-def environment_of(world):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NETLOCK_")}
-    return {**clean, "WORLD": world, "OLD": os.path.join(BUILD, "src", "netlockd"),
-            "NEXT": os.path.join(BUILD, "tests", "netlockd_next"),
-            # The leak check looks for its own process in /proc, which shows another namespace.
-            "ASAN_OPTIONS": clean.get("ASAN_OPTIONS", "") + ":detect_leaks=0",
-            "PATH": os.path.join(BUILD, "src") + ":" + clean["PATH"]}
-
-
-def carry_out(name, block):
-    directory = tempfile.mkdtemp(prefix="netlock-runbook-")
-    world = os.path.join(directory, "world")
-    os.mkdir(world)
+def carry_out(name, block, variables):
     script = "set -eu\n" + WORLD + 'mkdir "$WORLD/bin"\n'
     for command, text in STAND_INS.items():
         script += f"cat >\"$WORLD/bin/{command}\" <<'STAND_IN'\n{text}STAND_IN\n"
     script += 'chmod 755 "$WORLD"/bin/*\n' + CLUSTER + BEFORE.get(name, "") + "\nset -x\n" + block
-    script += "\nset +x\n" + AFTER[name] + "\necho all is well\n"
-    log = os.path.join(directory, "log")
-    with open(log, "w+", encoding="utf-8") as out:
-        run = subprocess.run([*NAMESPACE, "sh", "-c", script + "exit 0\n"], cwd=directory, stdout=out,
-                             env=environment_of(world), stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-                             timeout=300, check=False)
-        out.seek(0)
-        text = out.read()
-    if run.returncode == 0 and text.endswith("all is well\n"):
-        shutil.rmtree(directory)
-        print(f"ok   {name}", flush=True)
-        return True
-    print(text)
-    print(f"FAIL {name}, with {run.returncode}; what was said is in {log}", flush=True)
-    return False
+    well, _ = pages.carry_out(name, script + "\nset +x\n" + AFTER[name], variables)
+    return well
 
 
 def main():
-    world = tempfile.mkdtemp(prefix="netlock-runbook-")
-    probe = subprocess.run([*NAMESPACE, "sh", "-eu", "-c", WORLD], capture_output=True, text=True, check=False,
-                           env=environment_of(world))
-    os.rmdir(world)
-    if probe.returncode != 0:
-        print(f"skipped: no namespaces of our own: {probe.stderr.strip()}")
-        return 77
     only = sys.argv[2] if len(sys.argv) > 2 else ""
-    books = runbooks()
-    missing = set(books) ^ set(AFTER)
-    assert not missing, f"a runbook without a test, or the other way round: {missing}"
-    results = [carry_out(name, block) for name, block in books.items() if only in name]
+    # A tmpfs hides what is below: everybody can use the same place.
+    with tempfile.TemporaryDirectory(prefix="netlock-world-") as world:
+        variables = pages.environment(BUILD, WORLD=world, OLD=os.path.join(BUILD, "src", "netlockd"),
+                                      NEXT=os.path.join(BUILD, "tests", "netlockd_next"))
+        why = pages.why_no_world(WORLD, variables)
+        if why is not None:
+            print(f"skipped: no namespaces of our own: {why}")
+            return 77
+        books = runbooks()
+        missing = set(books) ^ set(AFTER)
+        assert not missing, f"a runbook without a test, or the other way round: {missing}"
+        results = [carry_out(name, block, variables) for name, block in books.items() if only in name]
     return 0 if results and all(results) else 1
 
 

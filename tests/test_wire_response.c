@@ -105,6 +105,9 @@ static const struct wire_claim holders[] = {
      .lock_timeout_ms = 70},
     {.client = STR("h2"), .lock = STR("n")},
 };
+static const struct wire_claim waiters[] = {
+    {.client = STR("w"), .lock = STR("n"), .waiting = true, .queue_position = 1},
+};
 static const struct wire_claim own_claims[] = {
     {.client = STR("c"),
      .lock = STR("n1"),
@@ -132,7 +135,9 @@ static const struct wire_lock_summary locks[] = {
      .holders_count = 2,
      .queue_length = 3,
      .holders = holders,
-     .holders_shown = 2},
+     .holders_shown = 2,
+     .waiters = waiters,
+     .waiters_shown = 1},
     {.lock = STR("o")},
 };
 static const struct wire_client_summary clients[] = {

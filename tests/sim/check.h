@@ -14,7 +14,8 @@
  *     check_beliefs  no two users are entitled to the same lock at the same time (P1), and nobody is
  *                    entitled to what the cluster has taken from him (P8, P11)
  *     check_raft     terms, votes, leaders, commit indexes and logs of libraft, and what its messages
- *                    promise, against the disks (RAFT)
+ *                    promise, against the disks (RAFT); and that the feature level rises when all can
+ *                    (LEVEL)
  *
  * Time is exact. A hold begins, for the bounds that are about never being too early, when its entry was
  * proposed: the turn of the leader in which the log grew; the leader stamps it then. What clocks may be

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "random.h"
+#include "replica.h"
+#include "server_internal.h"
 
 enum {
     PROPOSALS = 4096,      /* remembered */
@@ -17,6 +19,7 @@ enum {
 };
 
 struct raft_at {
+    uint32_t level; /* feature level of its table; outlives it */
     /* Of this life. */
     raft_index commit, last;
     raft_term term;
@@ -58,7 +61,8 @@ void check_raft_life(struct sim_node *node)
 {
     struct raft_at *at = &seen.nodes[node->number];
 
-    *at = (struct raft_at){.disk_term = at->disk_term,
+    *at = (struct raft_at){.level = at->level,
+                           .disk_term = at->disk_term,
                            .disk_vote = at->disk_vote,
                            .voters = at->voters,
                            .voters_committed = at->voters_committed};
@@ -316,6 +320,52 @@ static void look_at_matching(const struct sim_node *a, const struct sim_node *b)
     }
 }
 
+/* ---- feature levels ----------------------------------------------------------------------------- */
+
+static uint32_t level_of(const struct sim_node *node)
+{
+    return node->server != NULL ? replica_level(server_replica(node->server)) : 0;
+}
+
+/* A cluster writes what all of its members can read: the level rises when the last one can. */
+static void look_at_level(const struct sim_node *node, struct raft_at *at)
+{
+    const struct raft_configuration *members = &node->raft->configuration;
+    uint32_t level = level_of(node);
+
+    if (level <= at->level) {
+        return;
+    }
+    at->level = level;
+    for (unsigned i = 0; i < members->n; i++) {
+        const struct sim_node *member = sim_node((unsigned)members->servers[i].id);
+        if (sim_node_level(member) < level) {
+            sim_violation(
+                "LEVEL",
+                "too early: n%u has feature level %u, and the build of n%u can %u",
+                node->number, level, member->number, sim_node_level(member));
+            return;
+        }
+    }
+}
+
+static void look_at_level_at_end(void)
+{
+    const struct sim_node *leader = sim_leader();
+    bool all = leader != NULL && leader->server != NULL;
+
+    for (unsigned i = 0; all && i < leader->raft->configuration.n; i++) {
+        const struct sim_node *member =
+            sim_node((unsigned)leader->raft->configuration.servers[i].id);
+        all = sim_node_runs(member) && sim_node_level(member) == sim_newest_level;
+    }
+    if (all && level_of(leader) != sim_newest_level) {
+        sim_violation("LEVEL",
+                      "not risen: all can feature level %u, and n%u leads with %u",
+                      sim_newest_level, leader->number, level_of(leader));
+    }
+}
+
 void check_raft_turned(struct sim_node *node)
 {
     struct raft_at *at = &seen.nodes[node->number];
@@ -332,6 +382,7 @@ void check_raft_turned(struct sim_node *node)
     look_at_commit(node, at, last);
     seen.turns++;
     look_at_configuration(node, at);
+    look_at_level(node, at);
     if (seen.turns % MATCHING_EVERY == 0 && sim_nodes_count() > 1) {
         look_at_matching(node, sim_node(node->number % sim_nodes_count() + 1));
     }
@@ -496,6 +547,7 @@ uint64_t check_raft_committed(const struct sim_node *node, uint64_t index)
 void check_raft_end(void)
 {
     look_at_memberships_at_end();
+    look_at_level_at_end();
     for (unsigned i = 1; i < sim_nodes_count(); i++) {
         look_at_matching(sim_node(i), sim_node(i + 1));
     }

@@ -58,7 +58,7 @@ static const char help[] =
     "client-pause\n"
     "                      client-kill slow-disk stall full-disk disk-error rot "
     "clock-rate wall-jump\n"
-    "                      hostile\n"
+    "                      hostile alarm; and, only if it is said, members upgrade\n"
     "  --calm              3 nodes, 20 users, usual faults: for figures\n"
     "  --model             compare every command with the naive model\n"
     "how\n"

@@ -247,6 +247,9 @@ void sim_node_start(struct sim_node *node)
     }
     sim_event_cancel(&node->supervisor);
     node->starts++;
+    if (node->upgraded) {
+        node->process.level = 0;
+    }
     node->starting = true;
     node->stopping = node->stopped = node->start_again = false;
     node->last_words[0] = '\0';
@@ -298,6 +301,15 @@ void sim_node_stop(struct sim_node *node)
     }
 }
 
+void sim_node_upgrade(struct sim_node *node)
+{
+    node->upgraded = true;
+    if (sim_node_runs(node)) {
+        sim_node_stop(node);
+        sim_node_start(node);
+    }
+}
+
 static void leave(void *arg)
 {
     struct sim_node *node = arg;
@@ -329,6 +341,7 @@ static void add_node(unsigned number)
     *node = (struct sim_node){
         .number = number,
         .process = {.arg = node,
+                    .level = number <= world.options.nodes ? world.options.level : 0,
                     .on_turned = on_turned,
                     .on_end = on_end,
                     .clock = sim_machine_clock(

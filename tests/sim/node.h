@@ -31,6 +31,7 @@ struct sim_node_options {
     /* Peers' messages as over TCP, which libraft is made for: in order, once, from one life to one life; what
      * comes late or twice is dropped. Off: as the links deliver them. */
     bool peers_in_order;
+    uint32_t level;     /* feature level of the founders' first build; 0: the newest */
     bool slow_failover; /* fast-failover = no */
     bool verbose;       /* the servers' log, with virtual times, on stderr */
 };
@@ -47,6 +48,7 @@ struct sim_node {
     bool refused;         /* it would not start: a damaged disk. It stays down */
     bool stopping;        /* server_stop() was called */
     bool start_again;     /* when that is done */
+    bool upgraded;        /* its next life is one of the newest build */
     char last_words[512]; /* why it stopped or would not start */
     struct sim_event supervisor;
 
@@ -80,6 +82,15 @@ void sim_node_kill(struct sim_node *node, enum sim_torn torn);
 /* SIGTERM: server_stop(). When it is done the process ends with status 0, having freed all it had, which is
  * checked. */
 void sim_node_stop(struct sim_node *node);
+
+/* Stop it, if it runs, and start it again as the newest build; one that is down is so when it starts. */
+void sim_node_upgrade(struct sim_node *node);
+
+/* The feature level that it can, or could when it ran last. */
+static inline uint32_t sim_node_level(const struct sim_node *node)
+{
+    return node->process.level != 0 ? node->process.level : sim_newest_level;
+}
 
 static inline bool sim_node_runs(const struct sim_node *node)
 {

@@ -248,6 +248,9 @@ static void put_head(struct sim_plan *plan, struct sim_random *random)
     if (plan->nodes > plan->founders) {
         sim_plan_put(head, "joiners %u\n", plan->nodes - plan->founders);
     }
+    if (sim_plan_has(plan, SIM_FAULT_UPGRADE)) {
+        sim_plan_put(head, "build 1\n");
+    }
     sim_plan_put(head, "fast-failover %s\n", slow ? "off" : "on");
     if (reattach != 0) {
         sim_plan_put(head, "reattach-grace %" PRIu32 "ms\n", reattach);
@@ -407,6 +410,7 @@ char *sim_plan_draw(uint64_t seed, const struct sim_plan_options *options)
     sim_plan_users(&plan);
     sim_plan_faults(&plan);
     sim_plan_members(&plan);
+    sim_plan_upgrade(&plan);
     sim_plan_hostile(&plan);
     put_lines(&plan, &plan.head);
     put_end(&plan, &plan.head);

@@ -6,6 +6,8 @@
  *
  * In one run out of eight with three nodes or five, more join until there have been seven, and others go, while all
  * the rest happens ("members"; such a run rots no disk).
+ * When it is asked for ("upgrade"), the founders begin with a build of feature level 1, and get the newest one after
+ * the other.
  *
  * A run has three phases:
  *   A  everything may happen, but never more than the cluster is made for: disks of a majority do not rot

@@ -8,7 +8,11 @@
 
 /* Streams behind those of the faults; the members' have numbers of their own, since seeds would mean other runs
  * if these were moved. */
-enum { SIM_PLAN_STREAM_USERS = SIM_FAULT_MEMBERS, SIM_PLAN_STREAM_MEMBERS = 100 };
+enum {
+    SIM_PLAN_STREAM_USERS = SIM_FAULT_MEMBERS,
+    SIM_PLAN_STREAM_MEMBERS = 100,
+    SIM_PLAN_STREAM_UPGRADE = 200
+};
 #define SIM_SECOND_US UINT64_C(1000000)
 
 struct sim_plan_text {
@@ -80,6 +84,8 @@ void sim_plan_users(struct sim_plan *plan);
 void sim_plan_faults(struct sim_plan *plan);
 /* plan_members.c: who joins and who goes in phase A. */
 void sim_plan_members(struct sim_plan *plan);
+/* plan_upgrade.c: the way to the newest build in phase A. */
+void sim_plan_upgrade(struct sim_plan *plan);
 /* plan_hostile.c: what clients that mean harm, or that are merely simple, do in phase A. */
 void sim_plan_hostile(struct sim_plan *plan);
 

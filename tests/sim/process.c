@@ -19,6 +19,20 @@ struct entry {
 };
 
 static struct sim_process *current;
+
+/* The shipped code reads one number that was built into it. Here it is that of the build that is running, for
+ * nodes may be of several; outside of all processes, the newest. */
+#define feature_level_max sim_newest_level
+#include "feature_level.c"
+#undef feature_level_max
+uint32_t feature_level_max = 0;
+
+static void set_current(struct sim_process *process)
+{
+    current = process;
+    feature_level_max =
+        process != NULL && process->level != 0 ? process->level : sim_newest_level;
+}
 static struct entry *innermost;
 static int last_status; /* of the process that jumps out */
 
@@ -32,7 +46,7 @@ struct sim_process *sim_process_outside(struct sim_process *back)
     struct sim_process *inside = current;
 
     assert(back == NULL || (innermost != NULL && innermost->process == back));
-    current = back;
+    set_current(back);
     return inside;
 }
 
@@ -96,14 +110,14 @@ static bool enter(struct sim_process *process, void (*call)(void *arg), void *ar
     entry.process = process;
     entry.outer = innermost;
     innermost = &entry;
-    current = process;
+    set_current(process);
     process->entered = true;
     bool died = setjmp(entry.out) != 0;
     if (!died) {
         call(arg);
         assert(current == process && innermost == &entry);
     }
-    current = NULL;
+    set_current(NULL);
     innermost = entry.outer;
     process->entered = false;
     if (died) {

@@ -39,6 +39,9 @@ uint64_t sim_clock_when(const struct sim_clock *clock, uint64_t shown_us);
  * its timers anew. @ppm is above -1000000. */
 void sim_clock_set_rate(struct sim_clock *clock, int32_t ppm);
 
+/* The feature level that the sources are built for. */
+extern const uint32_t sim_newest_level;
+
 struct sim_socket;
 
 struct sim_process {
@@ -50,6 +53,9 @@ struct sim_process {
     void (*on_turned)(struct sim_process *process);
     /* It died: by itself (@status), or killed (-1). Called outside of it, its memory gone. */
     void (*on_end)(struct sim_process *process, int status);
+
+    uint32_t
+        level; /* feature level of the build that it runs, or ran last; 0: the newest */
 
     /* Private. */
     bool alive;

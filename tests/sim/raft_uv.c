@@ -10,7 +10,6 @@
 
 #include "datadir.h"
 #include "disk_io.h"
-#include "feature_level.h"
 #include "net.h"
 #include "node.h"
 #include "peer_links.h"
@@ -132,12 +131,10 @@ bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
            !sim_net_is_cut(to->process.host, from->process.host);
 }
 
-/* All nodes here are of one build. */
 uint32_t transport_level(const struct raft_uv_transport *face, uint64_t node_id)
 {
     (void)face;
-    (void)node_id;
-    return feature_level_max;
+    return sim_node_level(sim_node((unsigned)node_id));
 }
 
 void transport_refuse(struct raft_uv_transport *face,

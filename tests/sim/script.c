@@ -30,6 +30,7 @@ const char *sim_fault_name(enum sim_fault fault)
         "crash-all",  "stop",           "pause",     "client-pause", "client-kill",
         "slow-disk",  "stall",          "full-disk", "disk-error",   "rot",
         "clock-rate", "wall-jump",      "hostile",   "alarm",        "members",
+        "upgrade",
     };
     _Static_assert(sizeof(names) / sizeof(names[0]) == SIM_FAULTS_COUNT,
                    "a name for each");

@@ -55,6 +55,7 @@ enum sim_fault {
     SIM_FAULT_HOSTILE,
     SIM_FAULT_ALARM, /* connections between nodes that break, and are refused, though both live */
     SIM_FAULT_MEMBERS, /* nodes are added and removed: no fault, and drawn apart from them */
+    SIM_FAULT_UPGRADE, /* to a build that can more, one node after the other: likewise */
     SIM_FAULTS_COUNT,
 };
 const char *sim_fault_name(enum sim_fault fault); /* "client-weather" */

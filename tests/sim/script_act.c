@@ -142,6 +142,18 @@ void sim_act_stop(struct sim_script *script, const struct sim_command *command)
     }
 }
 
+void sim_act_upgrade(struct sim_script *script, const struct sim_command *command)
+{
+    unsigned nodes = nodes_of(script, command, &command->who);
+
+    for (unsigned i = 1; i <= sim_nodes_count(); i++) {
+        if ((nodes & 1U << i) != 0) {
+            count(script, SIM_FAULT_UPGRADE);
+            sim_node_upgrade(sim_node(i));
+        }
+    }
+}
+
 void sim_act_kill(struct sim_script *script, const struct sim_command *command)
 {
     bool everybody =

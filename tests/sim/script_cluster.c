@@ -38,6 +38,18 @@ bool sim_cluster_joiners(struct sim_line *line, struct sim_command *command)
     return true;
 }
 
+bool sim_cluster_build(struct sim_line *line, struct sim_command *command)
+{
+    uint64_t level;
+
+    (void)command;
+    if (!sim_line_number(line, sim_newest_level, &level)) {
+        return false;
+    }
+    line->script->nodes.level = (uint32_t)level;
+    return true;
+}
+
 static bool duration_ms(struct sim_line *line, uint64_t *ret_ms)
 {
     uint64_t us;

@@ -182,6 +182,7 @@ bool sim_value_ppm(const char *text, uint32_t *ret); /* "2%", "0.5%", "300ppm" *
 bool sim_cluster_lenient(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_nodes(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_joiners(struct sim_line *line, struct sim_command *command);
+bool sim_cluster_build(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_lease(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_fast_failover(struct sim_line *line, struct sim_command *command);
 bool sim_cluster_reattach_grace(struct sim_line *line, struct sim_command *command);
@@ -222,6 +223,7 @@ void sim_script_run_until(struct sim_script *script, uint64_t until_us);
 
 void sim_act_start(struct sim_script *script, const struct sim_command *command);
 void sim_act_stop(struct sim_script *script, const struct sim_command *command);
+void sim_act_upgrade(struct sim_script *script, const struct sim_command *command);
 void sim_act_kill(struct sim_script *script, const struct sim_command *command);
 void sim_act_member(struct sim_script *script, const struct sim_command *command);
 void sim_act_pause(struct sim_script *script, const struct sim_command *command);
