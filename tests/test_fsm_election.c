@@ -119,7 +119,6 @@ static void a_dump_that_began_before_an_epoch_knows_nothing_of_it(void **state)
     attach_all(t, "b c");
     refresh(t, "b", "touched", 0, 900);
     elect(t, 10, 4000);
-    pass(t, 3000);
     while (fsm_dump_step(dump, 1, load_record, copy)) {
     }
     fsm_dump_end(dump);
@@ -239,6 +238,24 @@ static void elections_whose_grace_comes_and_goes_all_count(void **state)
     fsm_free(settled);
 }
 
+static void a_later_election_that_extends_by_less_takes_nothing_away(void **state)
+{
+    struct table *t = *state;
+
+    attach(t, "a");
+    lock(t, "a", "L", (struct ask){.hold_ms = 50}); /* asked for until 1050 */
+    elect(t, 0, 5000);
+    pass(t, 100);        /* extended to 6000 */
+    elect(t, 0, 6000);   /* to 7100, but at most 7050 */
+    elect(t, 200, 5900); /* to 7200, but at most 6950 */
+    attach(t, "a");
+
+    pass(t, 7049 - 1300);
+    assert_told(t, "");
+    pass(t, 1);
+    assert_told(t, "a expired L #1");
+}
+
 static void elections_are_counted_beyond_the_last_number(void **state)
 {
     struct table *t = *state;
@@ -282,6 +299,7 @@ int main(void)
         fsm_test(a_hold_that_stops_to_be_released_by_a_drop_keeps_what_it_had),
         fsm_test(elections_whose_grace_shrinks_all_count),
         fsm_test(elections_whose_grace_comes_and_goes_all_count),
+        fsm_test(a_later_election_that_extends_by_less_takes_nothing_away),
         fsm_test(elections_are_counted_beyond_the_last_number),
     };
 
