@@ -9,7 +9,8 @@
  * steady time alone would be its machine's uptime, and could be past every deadline.
  *
  * A follower notes every applied entry too, so that a new leader counts the steady time since it
- * applied the last one: a failover makes no deadline early, and late by at most the election. */
+ * applied the last one: a failover makes no deadline early, and late by at most the election. It must have
+ * applied all of its log before it stamps anything: a leader in between may have been behind it. */
 #ifndef NETLOCK_LEADER_CLOCK_H
 #define NETLOCK_LEADER_CLOCK_H
 

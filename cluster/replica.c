@@ -69,6 +69,7 @@ struct replica {
     uint64_t batches_count;
     uint64_t stamped_ms;
     uint64_t retry_mono_ms;
+    uint64_t inherited_index; /* the last entry of the log at the election */
     bool epoch_applied;
 
     struct leader_clock clock;
@@ -246,8 +247,6 @@ on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, void **ret_re
     }
     note_time(replica, own);
     if (own) {
-        /* The table's time: an epoch entry may be stamped before it, when entries of earlier
-         * leaders were not yet applied at the election. */
         struct replica_position at = {
             .index = index,
             .term = header->proposer_term,
@@ -364,6 +363,7 @@ static void take_office(struct replica *replica)
     replica->batches_count = 0;
     replica->stamped_ms = 0;
     replica->retry_mono_ms = 0;
+    replica->inherited_index = raft_last_index(replica->raft);
     replica->epoch_applied = false;
     batch_queue_add(&replica->open, &epoch, REPLICA_BATCH_BYTES_MAX);
     become(replica, REPLICA_ELECTED);
@@ -429,6 +429,14 @@ static uint64_t stamp(struct replica *replica, uint64_t mono_ms)
         replica->stamped_ms = now_ms;
     }
     return replica->stamped_ms;
+}
+
+/* Not before all that was in the log at the election is applied: libraft commits that without our help.
+ * An earlier leader may have stamped it with a clock that was behind this node's (it learned later of the
+ * entries before), and the deadlines that it gave would be shorter by the difference. */
+static bool may_stamp(const struct replica *replica)
+{
+    return raft_last_applied(replica->raft) >= replica->inherited_index;
 }
 
 /* libraft keeps an entry for long: in just the memory that it takes. */
@@ -548,7 +556,7 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
     outbox_deliver(&replica->outbox, &replica->host, replica->config.events_per_flush);
     go_on_with_snapshot(replica, mono_ms);
 
-    if (!leads(replica) || replica->in_flight.batch != NULL ||
+    if (!leads(replica) || replica->in_flight.batch != NULL || !may_stamp(replica) ||
         !replica_has_told(replica) || mono_ms < replica->retry_mono_ms) {
         return;
     }
@@ -565,7 +573,8 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms)
 
 static uint64_t leader_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
-    if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL) {
+    if (replica->role == REPLICA_FOLLOWER || replica->in_flight.batch != NULL ||
+        !may_stamp(replica)) {
         return UINT64_MAX;
     }
     if (replica->open.commands_count > 0 || level_is_due(replica)) {

@@ -232,6 +232,46 @@ static void a_failover_expires_nothing_early_and_late_by_the_election(void **sta
                     5000 + election_ms + TICK_INTERVAL_MS);
 }
 
+/* One whose loop came round late has learned the time late. What it stamped in a leadership without effect,
+ * but that the next leader found in its log, is what time goes on from: not from that one's own clock, which
+ * is ahead, for all that the epoch gave a deadline would lose the difference. */
+static void time_goes_on_from_stamps_not_yet_applied(void **state)
+{
+    struct cluster *c = *state;
+    struct node *old = cluster_elect_with_client(c);
+    struct node *late = cluster_other(c, old);
+    struct node *next = cluster_other(c, late);
+
+    must_propose(old, lock_command("a", "L", FSM_UNLIMITED, 10));
+    late->sleeping = true;
+    cluster_run(c, 20 * ELECTION_MS);
+    late->sleeping = false;
+    cluster_catch_up(c);
+
+    for (unsigned id = 1; id <= NODES; id++) {
+        node_isolate(&c->nodes[id], true);
+    }
+    cluster_run(c, 4 * ELECTION_MS);
+    c->net.cut[late->id][next->id] = c->net.cut[next->id][late->id] = false;
+    late->sleeping = true;
+    pass_time_of(c, late, 4 * ELECTION_MS);
+    assert_int_equal(raft_state(&late->raft), RAFT_LEADER);
+    c->net.cut[next->id][late->id] = true;
+    late->sleeping = false;
+    cluster_settle(c);
+    assert_int_equal(replica_role(late->replica), REPLICA_ELECTED);
+    uint64_t stamped_ms = replica_cluster_ms(late->replica, late->mono_ms);
+    uint64_t stamped_mono_ms = next->mono_ms;
+    assert_true(replica_cluster_ms(next->replica, next->mono_ms) >
+                stamped_ms + 10 * ELECTION_MS);
+
+    node_isolate(late, true);
+    c->net.cut[old->id][next->id] = c->net.cut[next->id][old->id] = false;
+    assert_ptr_equal(cluster_elect(c), next);
+    assert_in_range(fsm_now_ms(replica_table(next->replica)), stamped_ms,
+                    stamped_ms + next->mono_ms - stamped_mono_ms);
+}
+
 /* ---- restarts and snapshots ----------------------------------------------------------- */
 
 /* So that the first entry after the snapshot is compared with the leader's digest, too. */
@@ -339,6 +379,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_leadership_lost_and_won_between_two_flushes_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(time_never_falls_over_a_change_of_leader, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(time_goes_on_from_stamps_not_yet_applied, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_failover_expires_nothing_early_and_late_by_the_election, setup, teardown),
