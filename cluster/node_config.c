@@ -14,6 +14,7 @@ enum {
     SNAPSHOT_THRESHOLD = 8192,
     SNAPSHOT_TRAILING = 8192,
     SNAPSHOT_STEP_RECORDS = 2048, /* half a millisecond */
+    EVENTS_PER_FLUSH = 2048, /* a millisecond; an ordinary entry has fewer */
     LOG_BYTES_MAX = 24 * 1024 * 1024,
 };
 
@@ -122,6 +123,9 @@ struct raft_node_config node_config_copy(const struct raft_node_config *config)
     }
     if (copy.replica.snapshot_step_records == 0) {
         copy.replica.snapshot_step_records = SNAPSHOT_STEP_RECORDS;
+    }
+    if (copy.replica.events_per_flush == 0) {
+        copy.replica.events_per_flush = EVENTS_PER_FLUSH;
     }
     copy.replica.log_bytes_max = LOG_BYTES_MAX;
     copy.replica.snapshot_threshold = copy.snapshot_threshold;

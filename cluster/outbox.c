@@ -33,25 +33,42 @@ void outbox_close_entry(struct outbox *outbox, const struct replica_position *at
         (struct outbox_entry){.at = *at, .events_end = outbox->events.count};
 }
 
-void outbox_deliver(struct outbox *outbox, const struct replica_host *host)
+static void tell_next(struct outbox *outbox, const struct replica_host *host)
 {
-    size_t event = 0;
+    const struct outbox_entry *entry = &outbox->entries[outbox->entries_told];
+    const struct fsm_event *event = &outbox->events.items[outbox->events_told++];
 
-    if (outbox_is_empty(outbox)) {
+    if (outbox->events_told == entry->events_end) {
+        outbox->entries_told++;
+    }
+    host->on_event(host->arg, event, &entry->at);
+}
+
+void outbox_deliver(struct outbox *outbox,
+                    const struct replica_host *host,
+                    size_t events_max)
+{
+    size_t left = outbox->events.count - outbox->events_told;
+
+    if (left == 0) {
         return;
     }
-    for (size_t i = 0; i < outbox->entries_count; i++) {
-        const struct outbox_entry *entry = &outbox->entries[i];
-        for (; event < entry->events_end; event++) {
-            host->on_event(host->arg, &outbox->events.items[event], &entry->at);
-        }
+    if (events_max == 0 || events_max > left) {
+        events_max = left;
     }
-    outbox_clear(outbox);
+    for (size_t i = 0; i < events_max; i++) {
+        tell_next(outbox, host);
+    }
+    if (events_max == left) {
+        outbox_clear(outbox);
+    }
 }
 
 void outbox_clear(struct outbox *outbox)
 {
     fsm_events_clear(&outbox->events);
+    outbox->events_told = 0;
+    outbox->entries_told = 0;
     outbox->entries_count = 0;
 }
 

@@ -20,6 +20,8 @@ struct outbox_entry {
 /* Zero-initialise; outbox_release(). */
 struct outbox {
     struct fsm_events events;
+    size_t events_told;
+    size_t entries_told; /* wholly */
     struct outbox_entry *entries;
     size_t entries_count;
     size_t entries_capacity;
@@ -30,8 +32,10 @@ bool outbox_is_empty(const struct outbox *outbox);
 /* The events added to `events` since the last call belong to the entry @at. */
 void outbox_close_entry(struct outbox *outbox, const struct replica_position *at);
 
-/* Hand all events to @host and forget them. */
-void outbox_deliver(struct outbox *outbox, const struct replica_host *host);
+/* Hand @events_max events more to @host, 0: all. Forgets them when all have been told. */
+void outbox_deliver(struct outbox *outbox,
+                    const struct replica_host *host,
+                    size_t events_max);
 
 void outbox_clear(struct outbox *outbox);
 void outbox_release(struct outbox *outbox);

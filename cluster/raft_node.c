@@ -35,8 +35,12 @@ static uint64_t boottime_ms(void)
 
 static void step_handover(struct raft_node *node)
 {
-    uint64_t target = handover_step(&node->handover);
+    uint64_t target;
 
+    if (!replica_has_told(node->replica)) { /* it would be forgotten with the leadership */
+        return;
+    }
+    target = handover_step(&node->handover);
     if (target != 0) {
         node_log(node, LOG_INFO, "handing leadership to node %" PRIu64, target);
     }

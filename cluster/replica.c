@@ -22,6 +22,7 @@ enum {
     RETRY_MS =
         100, /* after libraft refused an entry for want of disk space, or in a transfer */
     SNAPSHOT_STEP_MS = 1, /* from one step to the next: half of the time is for clients */
+    TELL_MS = 1, /* to the next events: a timer of nothing would be due in the same turn of a loop */
     FATAL_BYTES = 512,
 };
 
@@ -552,11 +553,11 @@ void replica_flush(struct replica *replica, uint64_t mono_ms)
 {
     anchor_clock(replica, mono_ms);
     notice_role(replica);
-    outbox_deliver(&replica->outbox, &replica->host);
+    outbox_deliver(&replica->outbox, &replica->host, replica->config.events_per_flush);
     go_on_with_snapshot(replica, mono_ms);
 
     if (!leads(replica) || replica->in_flight.batch != NULL || !may_stamp(replica) ||
-        mono_ms < replica->retry_mono_ms) {
+        !replica_has_told(replica) || mono_ms < replica->retry_mono_ms) {
         return;
     }
     propose_due_tick(replica, mono_ms);
@@ -592,8 +593,8 @@ uint64_t replica_deadline_ms(const struct replica *replica, uint64_t mono_ms)
 {
     uint64_t deadline_ms = leader_deadline_ms(replica, mono_ms);
 
-    if (!outbox_is_empty(&replica->outbox)) {
-        return mono_ms;
+    if (!replica_has_told(replica)) {
+        return mono_ms + TELL_MS;
     }
     if (replica->snapshot.writer != NULL &&
         replica->snapshot.next_mono_ms < deadline_ms) {
@@ -630,6 +631,11 @@ enum replica_role replica_role(const struct replica *replica)
 const struct fsm *replica_table(const struct replica *replica)
 {
     return replica->fsm;
+}
+
+bool replica_has_told(const struct replica *replica)
+{
+    return outbox_is_empty(&replica->outbox);
 }
 
 void replica_backup(const struct replica *replica,

@@ -13,8 +13,8 @@
  *     for each request, only while serving:       replica_propose(&replica, &command)
  *
  * Group commit. Proposed commands join the open batch; the batch becomes ONE raft entry as soon as
- * the previous entry has been applied here (one in flight: measured best, and libraft has defects
- * above that). Each entry carries the cluster time at which its batch was closed.
+ * the previous entry has been applied here and its events have been told (one in flight: measured best, and
+ * libraft has defects above that). Each entry carries the cluster time at which its batch was closed.
  *
  * Roles. libraft has no callback for a change of leadership: replica_flush() compares state and term
  * at every call. On becoming leader it proposes an epoch entry of its own and serves nothing until
@@ -75,6 +75,9 @@ struct replica_config {
     /* Of a snapshot, in each replica_flush(), so that it does not stop the loop. Needs the guard: see
      * raft_guard_snapshot_turn(). 0: all at once (of a raft_node: 2048). */
     size_t snapshot_step_records;
+    /* Told in each replica_flush(): one entry may free a client of ten thousand holds and grant them all to others.
+     * The next entry waits until all are. 0: all at once (of a raft_node: 2048). */
+    size_t events_per_flush;
 };
 
 /* What the replica tells its owner. Called from replica_flush() only, never from inside libraft.
@@ -134,6 +137,9 @@ uint64_t replica_applied_index(const struct replica *replica);
 /* Cluster time as this replica reckons it: ahead of the table's by what has passed since the entry
  * that was applied last. 0: nothing was applied. For showing only. */
 uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms);
+
+/* Whether the host has been told of all that was applied. */
+bool replica_has_told(const struct replica *replica);
 
 /* The table as the bytes of a backup, see backup_encode(). @origin->index must be that of the entry
  * applied last: from on_event, its position. */

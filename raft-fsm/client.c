@@ -263,42 +263,17 @@ void client_give_up(struct fsm *fsm, struct client *client)
 
 /* ---- a new leader ----------------------------------------------------------------- */
 
-static uint64_t extension_max(const struct fsm *fsm)
-{
-    uint64_t grace_ms = fsm->settings.reattach_grace_ms;
-
-    return grace_ms < CLAIM_EXTENDED_MAX ? grace_ms : CLAIM_EXTENDED_MAX;
-}
-
-/* Time for a client that could not refresh while there was no leader. Counted from the
- * deadline that was asked for, so that one election after the other does not keep a dead
- * client's hold. */
-static void extend_hold(struct fsm *fsm, struct claim *hold, uint64_t grace_end_ms)
-{
-    uint64_t asked_ms = hold->due.at_ms - hold->extended_ms;
-    uint64_t bound_ms = deadline_after(asked_ms, extension_max(fsm));
-    uint64_t end_ms = grace_end_ms < bound_ms ? grace_end_ms : bound_ms;
-
-    if (hold->drop == FSM_DROP_RELEASE && hold->due.at_ms < end_ms) {
-        lock_touch(fsm, hold->lock);
-        deadline_set(&fsm->deadlines, &hold->due, end_ms);
-        hold->extended_ms = (uint32_t)(end_ms - asked_ms) & CLAIM_EXTENDED_MAX;
-    }
-}
-
+/* Without a touch, see dump.h. */
 void clients_miss(struct fsm *fsm)
 {
     uint64_t grace_end_ms = deadline_after(fsm->now_ms, fsm->settings.reattach_grace_ms);
     struct client *client;
 
     for (client = client_first(fsm); client != NULL; client = client_next(client)) {
-        struct claim *hold;
         if (client->presence == FSM_ATTACHED) {
-            set_presence(fsm, client, FSM_MISSING, grace_end_ms);
-        }
-        DL_FOREACH2(client->holds, hold, client_next)
-        {
-            extend_hold(fsm, hold, grace_end_ms);
+            client->presence = FSM_MISSING;
+            client->entry.election = fsm->elections.last;
+            deadline_set(&fsm->deadlines, &client->grace, grace_end_ms);
         }
     }
 }

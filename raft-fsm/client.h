@@ -22,7 +22,7 @@ void client_detach(struct fsm *fsm);
 /* The grace of a missing client is over: it is gone. */
 void client_give_up(struct fsm *fsm, struct client *client);
 
-/* A new leader has no connections: everybody is missing until they come back. */
+/* A new leader has no connections: everybody is missing until they come back. After election_note(). */
 void clients_miss(struct fsm *fsm);
 
 /* Holds that timed out and that the client may not know of. */

@@ -3,11 +3,15 @@
  * While a dump in steps is under way (fsm_dump_begin), records that it has not come to have another
  * `copied` than the machine. Whoever is about to change such a lock or its claims, or such a client or
  * what it remembers, touches it first: then a frozen copy takes its place in the order, and the dump
- * goes by that. Without a dump all records are as the machine, and a touch is one comparison.
+ * goes by that. Without a dump all records are as the machine, and a touch is a comparison or two.
+ *
+ * An epoch changes all clients that are attached, and copies none: a client knows in which election it became
+ * missing, and a dump that began before it gives it as attached.
  */
 #ifndef NETLOCK_DUMP_H
 #define NETLOCK_DUMP_H
 
+#include "election.h"
 #include "state.h"
 
 /* Where records go. */
@@ -15,6 +19,7 @@ struct dump_sink {
     fsm_record_cb cb; /* NULL: nowhere */
     void *arg;
     size_t count;
+    const struct elections *elections; /* that there were in the state that is dumped */
 };
 
 void dump_root(const struct fsm *fsm, struct dump_sink *sink);
@@ -31,6 +36,9 @@ static inline void lock_touch(struct fsm *fsm, struct lock *lock)
 {
     if (lock->entry.copied != fsm->copied) {
         dump_freeze_lock(fsm, lock);
+    }
+    if (lock->entry.election != fsm->elections.last) {
+        election_reach_lock(fsm, lock);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "digest.h"
+#include "election.h"
 #include "memory.h"
 
 enum {
@@ -185,6 +186,8 @@ void claim_show(const struct fsm *fsm,
                 const struct claim *claim,
                 struct fsm_claim *ret_claim)
 {
+    uint64_t deadline_ms = claim_deadline_ms(&fsm->elections, claim);
+
     *ret_claim = (struct fsm_claim){
         .client = client_id(claim->client),
         .lock = lock_name(claim->lock),
@@ -196,16 +199,16 @@ void claim_show(const struct fsm *fsm,
         .slot = claim->waiting ? 0 : claim->slot,
         .limit = claim->lock->limit,
         .since_ms = fsm->now_ms - claim->since_ms,
-        .remaining_ms = claim->due.at_ms,
+        .remaining_ms = FSM_UNLIMITED,
         .hold_ms = claim->hold_ms,
     };
     if (claim->owner_info != NULL) {
         ret_claim->owner_info =
             (struct fsm_str){claim->owner_info->data, claim->owner_info->len};
     }
-    if (claim->due.at_ms != FSM_UNLIMITED) {
+    if (deadline_ms != FSM_UNLIMITED) {
         ret_claim->remaining_ms =
-            claim->due.at_ms > fsm->now_ms ? claim->due.at_ms - fsm->now_ms : 0;
+            deadline_ms > fsm->now_ms ? deadline_ms - fsm->now_ms : 0;
     }
 }
 

@@ -88,19 +88,32 @@ static void client_due(struct fsm *fsm, struct client *client)
     client_give_up(fsm, client);
 }
 
+static struct claim *claim_of(struct deadline *deadline)
+{
+    char *at = (char *)deadline;
+
+    return (struct claim *)(void *)(at - offsetof(struct claim, due));
+}
+
+static struct client *client_of_grace(struct deadline *deadline)
+{
+    char *at = (char *)deadline;
+
+    return (struct client *)(void *)(at - offsetof(struct client, grace));
+}
+
 static void expire(struct fsm *fsm)
 {
     struct deadline *first;
 
     while ((first = deadline_first(&fsm->deadlines)) != NULL &&
            first->at_ms <= fsm->now_ms) {
-        char *around = (char *)first;
-        if (first->kind == DEADLINE_OF_CLAIM) {
-            claim_due(fsm,
-                      (struct claim *)(void *)(around - offsetof(struct claim, due)));
+        if (first->kind == DEADLINE_OF_CLIENT) {
+            client_due(fsm, client_of_grace(first));
+        } else if (claim_deadline_ms(&fsm->elections, claim_of(first)) > first->at_ms) {
+            lock_touch(fsm, claim_of(first)->lock);
         } else {
-            client_due(
-                fsm, (struct client *)(void *)(around - offsetof(struct client, grace)));
+            claim_due(fsm, claim_of(first));
         }
     }
 }
@@ -114,6 +127,7 @@ static void command_epoch(struct fsm *fsm)
     fsm->term = fsm->command->epoch.term;
     fsm->settings = fsm->command->epoch.settings;
     events_answer(fsm, &event);
+    election_note(fsm);
     clients_miss(fsm);
     expire(fsm); /* a grace of nothing is over at once */
 }

@@ -321,7 +321,8 @@ void fsm_apply(struct fsm *fsm,
                struct fsm_events *out);
 
 uint64_t fsm_now_ms(const struct fsm *fsm);
-uint64_t fsm_next_deadline_ms(const struct fsm *fsm); /* FSM_UNLIMITED if none */
+/* Nothing happens by itself before; after an election, maybe not yet then. FSM_UNLIMITED: nothing ever does. */
+uint64_t fsm_next_deadline_ms(const struct fsm *fsm);
 uint64_t fsm_last_token(const struct fsm *fsm);
 uint64_t fsm_term(const struct fsm *fsm); /* of the last epoch */
 

@@ -189,6 +189,7 @@ void fsm_check(const struct fsm *fsm)
     for (lock = lock_first(fsm); lock != NULL; lock = lock_next(lock)) {
         REQUIRE(lock_find(fsm, lock_name(lock)) == lock);
         REQUIRE(!lock->unsettled);
+        REQUIRE(lock->entry.election <= fsm->elections.last);
         REQUIRE(totals.holds + lock->holds_count <= fsm->holds_count);
         REQUIRE(totals.waits + lock->waits_count <= fsm->waits_count);
         check_holds(fsm, lock, &totals);

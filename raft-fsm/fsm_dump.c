@@ -50,7 +50,10 @@ void dump_client(const struct client *client, struct dump_sink *sink)
                    .secret_digest = {client->secret, client->secret_len}},
     };
 
-    if (client->presence == FSM_MISSING) {
+    if (client->presence == FSM_MISSING &&
+        client->entry.election > sink->elections->last) {
+        record.client.presence = FSM_ATTACHED;
+    } else if (client->presence == FSM_MISSING) {
         record.client.grace_end_ms = client->grace.at_ms;
     }
     dump_give(sink, &record);
@@ -77,7 +80,7 @@ static void dump_hold(const struct claim *hold, struct dump_sink *sink)
                  .token = hold->token,
                  .hold_ms = hold->hold_ms,
                  .granted_at_ms = hold->since_ms,
-                 .deadline_ms = hold->due.at_ms,
+                 .deadline_ms = claim_deadline_ms(sink->elections, hold),
                  .asked_deadline_ms = hold->due.at_ms - hold->extended_ms,
                  .order = hold->due.order},
     };
@@ -142,7 +145,7 @@ void dump_expired(const struct client *client, struct dump_sink *sink)
 
 void fsm_dump(const struct fsm *fsm, fsm_record_cb cb, void *arg)
 {
-    struct dump_sink sink = {.cb = cb, .arg = arg};
+    struct dump_sink sink = {.cb = cb, .arg = arg, .elections = &fsm->elections};
     const struct client *client;
     const struct lock *lock;
 

@@ -22,6 +22,7 @@ struct fsm_dump {
     struct roster_entry *at; /* the next client or lock */
     struct fsm_record root;
     struct fsm members; /* of it, a copy of the members, which are few */
+    struct elections elections;
     struct frozen *expired; /* the oldest client first */
     struct frozen *expired_last;
 };
@@ -109,16 +110,19 @@ static void give_whole_client(const struct roster_entry *entry, struct dump_sink
     dump_expired((const struct client *)(const void *)entry, sink);
 }
 
-static struct frozen *freeze(const struct roster_entry *entry, dump_record_fn dump)
+static struct frozen *
+freeze(const struct fsm_dump *of, const struct roster_entry *entry, dump_record_fn dump)
 {
     size_t bytes = 0;
-    struct dump_sink measuring = {.cb = add_bytes, .arg = &bytes};
+    struct dump_sink measuring = {
+        .cb = add_bytes, .arg = &bytes, .elections = &of->elections};
 
     dump(entry, &measuring);
 
     struct frozen *frozen = memory_new(sizeof(*frozen) + bytes);
     struct copying copying = {frozen, (char *)&frozen->records[measuring.count]};
-    struct dump_sink sink = {.cb = add_copy, .arg = &copying};
+    struct dump_sink sink = {
+        .cb = add_copy, .arg = &copying, .elections = &of->elections};
 
     dump(entry, &sink);
     assert(frozen->count == measuring.count);
@@ -139,12 +143,13 @@ static void put_before(struct fsm *fsm,
 
 void dump_freeze_lock(struct fsm *fsm, struct lock *lock)
 {
-    put_before(fsm, &fsm->locks, freeze(&lock->entry, give_lock), &lock->entry);
+    put_before(fsm, &fsm->locks, freeze(fsm->dump, &lock->entry, give_lock),
+               &lock->entry);
 }
 
 void dump_freeze_client(struct fsm *fsm, struct client *client)
 {
-    put_before(fsm, &fsm->clients, freeze(&client->entry, give_whole_client),
+    put_before(fsm, &fsm->clients, freeze(fsm->dump, &client->entry, give_whole_client),
                &client->entry);
 }
 
@@ -197,7 +202,7 @@ step_client(struct fsm_dump *dump, struct roster_entry *entry, struct dump_sink 
         entry->copied = fsm->copied;
         dump_client(client, sink);
         if (client->expired != NULL) {
-            keep_expired(dump, freeze(entry, give_whole_client));
+            keep_expired(dump, freeze(dump, entry, give_whole_client));
         }
     }
 }
@@ -297,6 +302,7 @@ struct fsm_dump *fsm_dump_begin(struct fsm *fsm)
     dump->at = fsm->clients.first;
     dump_root(fsm, &sink);
     copy_members(fsm, &dump->members);
+    dump->elections = fsm->elections;
     fsm->copied = !fsm->copied;
     fsm->dump = dump;
     return dump;
@@ -304,7 +310,7 @@ struct fsm_dump *fsm_dump_begin(struct fsm *fsm)
 
 bool fsm_dump_step(struct fsm_dump *dump, size_t records, fsm_record_cb cb, void *arg)
 {
-    struct dump_sink sink = {.cb = cb, .arg = arg};
+    struct dump_sink sink = {.cb = cb, .arg = arg, .elections = &dump->elections};
 
     /* Also bounded in what gives nothing. */
     for (size_t i = 0; i < records && sink.count < records && dump->phase != PHASE_END;

@@ -24,6 +24,7 @@ struct lock *lock_new(struct fsm *fsm, struct fsm_str name, uint16_t limit)
     struct lock *lock = memory_new(offsetof(struct lock, name) + name.len);
 
     lock->entry.copied = fsm->copied;
+    lock->entry.election = fsm->elections.last;
     lock->limit = limit;
     lock->name_len = (uint8_t)name.len;
     memcpy(lock->name, str_data(name), name.len);
@@ -235,6 +236,7 @@ static struct claim *grant_upgrade(struct fsm *fsm, struct claim *wait)
     struct claim *hold = claim_find_hold(wait->lock, wait->client);
     struct owner_info *owner_info = hold->owner_info;
 
+    assert(hold->lock->entry.election == fsm->elections.last);
     hold->hold_ms = wait->hold_ms;
     hold->drop = wait->drop;
     hold->owner_info = wait->owner_info;

@@ -18,8 +18,9 @@ struct roster_entry {
     struct roster_entry *prev, *next; /* in order of arrival; NULL at the ends */
     struct roster_entry *chain;       /* the next of its bucket */
     uint32_t hash;
-    bool copied; /* see dump.h */
-    bool frozen; /* not a record, but a copy of one: in the order, but not found */
+    uint16_t election; /* of a lock: election.h; of a client: dump.h */
+    bool copied;       /* see dump.h */
+    bool frozen;       /* not a record, but a copy of one: in the order, but not found */
 };
 
 struct roster {

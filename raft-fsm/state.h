@@ -119,6 +119,21 @@ struct cluster_member {
     char address[FSM_NAME_BYTES_MAX];
 };
 
+enum { ELECTIONS_MAX = 4 };
+
+struct election {
+    uint64_t grace_end_ms;
+    uint32_t extension_max_ms;
+    uint16_t number; /* from 1 */
+};
+
+/* See election.h. */
+struct elections {
+    uint16_t last;
+    uint8_t count;
+    struct election items[ELECTIONS_MAX]; /* that locks may not have yet, oldest first */
+};
+
 enum stage {
     STAGE_EMPTY = 0,
     STAGE_LOAD_MEMBERS,
@@ -157,6 +172,7 @@ struct fsm {
 
     struct fsm_dump *dump; /* in steps, the one that is under way; NULL: none */
     bool copied;           /* see dump.h */
+    struct elections elections;
 
     /* While a command is being applied: */
     const struct fsm_command *command;

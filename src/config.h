@@ -90,7 +90,9 @@ struct config {
     uint64_t disk_free_min_bytes; /* 0: no floor */
     uint64_t snapshot_threshold;
     uint64_t snapshot_trailing;
-    uint64_t snapshot_step_records; /* 0: as shipped. Without a key, for the simulator */
+    /* 0: as shipped. Without a key, for the simulator. */
+    uint64_t snapshot_step_records;
+    uint64_t events_per_flush;
     enum log_level log_level;
 };
 

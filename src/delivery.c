@@ -347,16 +347,19 @@ static void deliver_answer(struct server *server,
 }
 
 /* To every request that waited for this. Sending may close a session, and that forgets
- * its requests: look from the start each time. Returns whether there was one. */
+ * its requests: look from the start each time, if there were others at all. Returns
+ * whether there was one. */
 static bool end_waits(struct server *server,
                       const struct fsm_event *event,
                       const struct replica_position *at)
 {
     struct waiting *waiting;
     bool found = false;
+    bool others = true;
 
-    while ((waiting = waiting_find(&server->waitings, event->client, event->lock)) !=
-           NULL) {
+    while (others && (waiting = waiting_find(&server->waitings, event->client,
+                                             event->lock)) != NULL) {
+        others = waiting->more != NULL;
         struct session *session = waiting->session;
         struct answer_to to = waiting->to;
         waiting->to = (struct answer_to){0};

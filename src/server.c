@@ -209,6 +209,7 @@ static struct replica_config replica_config_of(const struct server *server)
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = config->commands_waiting_max,
         .snapshot_step_records = config->snapshot_step_records,
+        .events_per_flush = config->events_per_flush,
     };
 }
 

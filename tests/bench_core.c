@@ -89,7 +89,7 @@ static void bench_replica(void)
     cluster_free(c);
 }
 
-static struct fsm *table_of_holds(unsigned holds)
+static struct fsm *table_of_holds(unsigned holds, uint64_t hold_ms)
 {
     struct fsm *fsm = fsm_new(1);
 
@@ -99,7 +99,7 @@ static struct fsm *table_of_holds(unsigned holds)
         snprintf(client, sizeof(client), "client-%032u", i / 10);
         snprintf(name, sizeof(name), "jobs/nightly/import-%06u", i);
         struct fsm_command attach = attach_command(client, 0);
-        struct fsm_command lock = lock_command(client, name, 30000000, 0);
+        struct fsm_command lock = lock_command(client, name, hold_ms, 0);
         attach.time_ms = lock.time_ms = 1u << 30;
         fsm_apply(fsm, &attach, NULL);
         fsm_apply(fsm, &lock, NULL);
@@ -129,7 +129,7 @@ static double longest_step(struct fsm *fsm)
 
 static void bench_snapshot(unsigned holds)
 {
-    struct fsm *fsm = table_of_holds(holds);
+    struct fsm *fsm = table_of_holds(holds, 30000000);
     struct fsm *copy;
     uint64_t index;
     void *data;
@@ -152,6 +152,30 @@ static void bench_snapshot(unsigned holds)
     fsm_free(fsm);
 }
 
+/* The entry of a new leader, who has no connections, while a snapshot is being encoded; then what it left for
+ * later: the deadlines that it moved, when they would have come. */
+static void bench_epoch(unsigned holds)
+{
+    struct fsm *fsm = table_of_holds(holds, 10000);
+    struct fsm_dump *dump = fsm_dump_begin(fsm);
+    struct fsm_command epoch = {
+        .type = FSM_CMD_EPOCH,
+        .time_ms = fsm_now_ms(fsm),
+        .epoch = {.term = 2, .settings = {.reattach_grace_ms = 15000}},
+    };
+    struct fsm_command tick = {.type = FSM_CMD_TICK, .time_ms = epoch.time_ms + 10000};
+    double start = seconds();
+
+    fsm_apply(fsm, &epoch, NULL);
+    double applying = seconds() - start;
+    fsm_dump_end(dump);
+    start = seconds();
+    fsm_apply(fsm, &tick, NULL);
+    printf("epoch during a dump of %u holds: %.1f ms, what it left for later %.1f ms\n",
+           holds, applying * 1e3, (seconds() - start) * 1e3);
+    fsm_free(fsm);
+}
+
 int main(int argc, char **argv)
 {
     unsigned holds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : HOLDS;
@@ -159,5 +183,6 @@ int main(int argc, char **argv)
     bench_entry();
     bench_replica();
     bench_snapshot(holds);
+    bench_epoch(holds);
     return 0;
 }

@@ -76,6 +76,7 @@ static struct replica *new_replica(struct node *node)
             },
         .tick_interval_ms = TICK_INTERVAL_MS,
         .commands_waiting_max = node->cluster->commands_waiting_max,
+        .events_per_flush = node->cluster->events_per_flush,
         .log_bytes_max = node->cluster->log_bytes_max,
         .snapshot_threshold = node->cluster->snapshot_threshold,
         .snapshot_trailing = node->cluster->snapshot_trailing,

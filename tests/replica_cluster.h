@@ -66,6 +66,7 @@ struct cluster {
     unsigned snapshot_threshold;
     unsigned snapshot_trailing;
     size_t commands_waiting_max;
+    size_t events_per_flush; /* of replicas made from now on; 0: all */
     uint64_t log_bytes_max; /* of replicas made from now on; 0: no bound */
     int fatal_fd;           /* -1, or where the reason goes before the process ends */
 };

@@ -181,6 +181,9 @@ static void draw_epoch(struct round *round)
     command->epoch.node_id = 1 + below(round, 3);
     command->epoch.term = fsm_term(round->fsm) + 1;
     command->epoch.settings = round->settings;
+    if (chance(round, 30)) { /* a leader that is configured otherwise */
+        command->epoch.settings.reattach_grace_ms = below(round, 600);
+    }
 }
 
 static void draw_list(struct round *round)

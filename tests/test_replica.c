@@ -151,6 +151,57 @@ static void a_command_that_no_entry_can_carry_is_refused(void **state)
     assert_int_equal(node->told[0].ref, 8);
 }
 
+/* The leader of one node that tells so many events at a time; "a" is attached. */
+static struct node *elect_who_tells(struct cluster *c, size_t events_per_flush)
+{
+    node_stop(&c->nodes[1]);
+    c->events_per_flush = events_per_flush;
+    node_start(&c->nodes[1]);
+    return cluster_elect_with_client(c);
+}
+
+static void apply_what_is_in_flight(struct node *node)
+{
+    while (mem_io_complete(&node->io)) {
+    }
+    assert_int_equal(node->told_count, 0);
+}
+
+static void
+the_events_of_an_entry_are_told_in_turns_and_the_next_entry_waits(void **state)
+{
+    struct cluster *c = *state;
+    struct node *node = elect_who_tells(c, 4);
+    uint64_t last_index = raft_last_index(&node->raft) + 1;
+
+    for (uint64_t ref = 10; ref < 20; ref++) {
+        must_propose(node, lock_command("a", "L", FSM_UNLIMITED, ref));
+    }
+    node_flush(node);
+    apply_what_is_in_flight(node);
+    must_propose(node, lock_command("a", "L", FSM_UNLIMITED, 20));
+
+    for (size_t told = 4; told <= 8; told += 4) {
+        node_flush(node);
+        assert_int_equal(node->told_count, told);
+        assert_false(replica_has_told(node->replica));
+        assert_int_equal(replica_deadline_ms(node->replica, node->mono_ms),
+                         node->mono_ms + 1);
+        assert_int_equal(raft_last_index(&node->raft), last_index);
+    }
+    node_flush(node);
+    assert_int_equal(node->told_count, 10);
+    assert_true(replica_has_told(node->replica));
+    assert_int_equal(raft_last_index(&node->raft), last_index + 1);
+    cluster_settle(c);
+
+    assert_int_equal(node->told_count, 11);
+    for (uint64_t i = 0; i < 11; i++) {
+        assert_int_equal(node->told[i].ref, 10 + i);
+        assert_int_equal(node->told[i].at.index, last_index + (i == 10));
+    }
+}
+
 static void a_full_disk_keeps_the_batch(void **state)
 {
     struct cluster *c = *state;
@@ -290,6 +341,9 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_command_that_no_entry_can_carry_is_refused,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            the_events_of_an_entry_are_told_in_turns_and_the_next_entry_waits, setup,
+            teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_keeps_the_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_checkpoint_is_noted_with_its_hash, setup,
                                         teardown),

@@ -116,6 +116,7 @@ static void set_options(struct config *config)
     set(&config->snapshot_threshold, options->snapshot_threshold);
     set(&config->snapshot_trailing, options->snapshot_trailing);
     config->snapshot_step_records = SNAPSHOT_STEP_RECORDS;
+    set(&config->events_per_flush, options->events_per_flush);
     set(&config->commands_waiting_max, options->commands_waiting_max);
     set(&config->output_bytes_max, options->output_bytes_max);
     set(&config->pending_per_connection_max, options->pending_per_connection_max);

@@ -25,6 +25,7 @@ struct sim_node_options {
     uint64_t leader_lease_ms, reattach_grace_ms, session_grace_max_ms;
     uint64_t snapshot_threshold, snapshot_trailing;
     uint64_t commands_waiting_max, output_bytes_max, pending_per_connection_max;
+    uint64_t events_per_flush;
     uint64_t plain_lock_timeout_min_ms;
     uint64_t
         restart_us; /* a supervisor starts a node that stopped by itself after so long; 0: never */

@@ -219,6 +219,7 @@ static void put_limits(struct sim_plan *plan, struct sim_random *random)
     uint32_t commands_max = SIM_ONE_OF(random, commands),
              pending_max = SIM_ONE_OF(random, pending);
 
+    sim_plan_put(head, "limit events 2\n");
     if (sim_random_below(random, 4) == 0) {
         sim_plan_put(head, "limit commands-waiting %" PRIu32 "\n", commands_max);
     }

@@ -140,7 +140,7 @@ bool sim_cluster_snapshot(struct sim_line *line, struct sim_command *command)
 bool sim_cluster_limit(struct sim_line *line, struct sim_command *command)
 {
     static const char *const names[] = {"commands-waiting", "output-bytes", "pending",
-                                        NULL};
+                                        "events", NULL};
     struct sim_node_options *nodes = &line->script->nodes;
     unsigned which;
 
@@ -151,7 +151,8 @@ bool sim_cluster_limit(struct sim_line *line, struct sim_command *command)
     return sim_line_number(line, 1 << 30,
                            which == 1   ? &nodes->commands_waiting_max
                            : which == 2 ? &nodes->output_bytes_max
-                                        : &nodes->pending_per_connection_max);
+                           : which == 3 ? &nodes->pending_per_connection_max
+                                        : &nodes->events_per_flush);
 }
 
 bool sim_cluster_seed(struct sim_line *line, struct sim_command *command)

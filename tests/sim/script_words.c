@@ -316,7 +316,7 @@ static const struct sim_word words[] = {
     {"plain-min", SIM_WORD_CLUSTER, "plain-min DUR", sim_cluster_plain_min, NULL},
     {"snapshot", SIM_WORD_CLUSTER, "snapshot threshold N trailing N",
      sim_cluster_snapshot, NULL},
-    {"limit", SIM_WORD_CLUSTER, "limit commands-waiting|output-bytes|pending N",
+    {"limit", SIM_WORD_CLUSTER, "limit commands-waiting|output-bytes|pending|events N",
      sim_cluster_limit, NULL},
     {"restart", SIM_WORD_CLUSTER, "restart DUR", sim_cluster_restart, NULL},
     {"seed", SIM_WORD_CLUSTER, "seed N", sim_cluster_seed, NULL},
