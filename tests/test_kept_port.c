@@ -1,6 +1,5 @@
 /* Of eight ports that there are, four are kept: nobody is given one of these. In a network
  * namespace of its own; without the right to make one, it is skipped. */
-#define _GNU_SOURCE
 #include "kept_port.h"
 
 #include <arpa/inet.h>
