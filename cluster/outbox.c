@@ -9,6 +9,11 @@ bool outbox_is_empty(const struct outbox *outbox)
     return outbox->events.count == 0;
 }
 
+size_t outbox_left(const struct outbox *outbox)
+{
+    return outbox->events.count - outbox->events_told;
+}
+
 void outbox_close_entry(struct outbox *outbox, const struct replica_position *at)
 {
     size_t closed = outbox->entries_count > 0
@@ -48,7 +53,7 @@ void outbox_deliver(struct outbox *outbox,
                     const struct replica_host *host,
                     size_t events_max)
 {
-    size_t left = outbox->events.count - outbox->events_told;
+    size_t left = outbox_left(outbox);
 
     if (left == 0) {
         return;

@@ -29,6 +29,9 @@ struct outbox {
 
 bool outbox_is_empty(const struct outbox *outbox);
 
+/* How many events are still to be told. */
+size_t outbox_left(const struct outbox *outbox);
+
 /* The events added to `events` since the last call belong to the entry @at. */
 void outbox_close_entry(struct outbox *outbox, const struct replica_position *at);
 

@@ -37,7 +37,9 @@ static void step_handover(struct raft_node *node)
 {
     uint64_t target;
 
-    if (!replica_has_told(node->replica)) { /* it would be forgotten with the leadership */
+    /* What the flush of this turn leaves would be forgotten with the leadership. Not only when nothing is left before
+     * it: under load a follower has everything just when an entry has been applied, and not told. */
+    if (!replica_tells_rest(node->replica)) {
         return;
     }
     target = handover_step(&node->handover);

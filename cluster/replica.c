@@ -638,6 +638,13 @@ bool replica_has_told(const struct replica *replica)
     return outbox_is_empty(&replica->outbox);
 }
 
+bool replica_tells_rest(const struct replica *replica)
+{
+    size_t events_max = replica->config.events_per_flush;
+
+    return events_max == 0 || outbox_left(&replica->outbox) <= events_max;
+}
+
 void replica_backup(const struct replica *replica,
                     const struct backup_origin *origin,
                     uint8_t **ret_data,

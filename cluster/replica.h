@@ -141,6 +141,9 @@ uint64_t replica_cluster_ms(const struct replica *replica, uint64_t mono_ms);
 /* Whether the host has been told of all that was applied. */
 bool replica_has_told(const struct replica *replica);
 
+/* Whether it has been told of all after the next flush. */
+bool replica_tells_rest(const struct replica *replica);
+
 /* The table as the bytes of a backup, see backup_encode(). @origin->index must be that of the entry
  * applied last: from on_event, its position. */
 void replica_backup(const struct replica *replica,

@@ -247,6 +247,21 @@ class Order(unittest.TestCase):
         h.granted(60, a, 3)
         self.assertEqual(found(h), [])
 
+    def test_a_late_answer_to_something_else_ends_no_wait(self):
+        for name in ("LockStatusResponse", "LockReleaseResponse", "ErrorResponse"):
+            h = two_clients()
+            h.attach("c", 0)
+            h.lock("c", 5, 6, 1)
+            a = h.call(10, "lock", "a", typ=0, w=50, h=UNLIMITED, d=0, lim=1)
+            h.wait(15, a, "a")
+            b = h.call(20, "lock", "b", typ=0, w=0, h=UNLIMITED, d=0, lim=1)
+            h.line(25, "late-answer", c="a", l="l", r=name, typ=0, tok=0)
+            h.release("c", 30, 31, 1)
+            h.granted(40, b, 2)
+            h.release("b", 45, 46, 2)
+            h.granted(50, a, 3)
+            self.assertEqual(found(h), ["P4"])
+
     def granted_elsewhere(self, token):
         """a waits; its connection is lost, and over the next one it is told that it was granted @token meanwhile. Its
         hold has ended when the request that is sent again comes, which begins another wait: (history, a's call)."""

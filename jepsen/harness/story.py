@@ -357,8 +357,8 @@ class Story:
 
     def _late_answer(self, t, line):
         """An earlier wait is over, and what it was granted counts in the order of the queue; the request that is
-        sent again begins another wait, if that grant has ended meanwhile."""
-        if line["r"] == "LockWaitResponse":
+        sent again begins another wait, if that grant has ended meanwhile. Answers to other requests end no wait."""
+        if line["r"] not in ("LockGrantedResponse", "LockWaitTimeoutResponse", "LockDeniedResponse"):
             return
         waits = [op for op in self.ops_of.get(line["c"], {}).values()
                  if op.l == line["l"] and op.op in ("lock", "try")]
