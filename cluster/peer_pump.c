@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <raft.h>
 
@@ -165,26 +166,42 @@ static void out_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     buf->len = len;
 }
 
+static void out_send(struct peer_pump *pump, size_t len)
+{
+    pump->len = pump->leaving = len;
+    int status = peer_socket_write(pump->socket, pump->buffer, pump->leaving);
+    if (status == 0) {
+        move_up(pump);
+    } else if (status == PEER_SOCKET_LATER) {
+        uv_read_stop((uv_stream_t *)&pump->inside);
+    } else {
+        lost(pump, status);
+    }
+}
+
 static void out_on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 {
     struct peer_pump *pump = stream->data;
 
     (void)buf;
-    if (nread == 0) {
-        return;
-    }
-    if (nread < 0) {
+    if (nread > 0) {
+        out_send(pump, (size_t)nread);
+    } else if (nread < 0) {
         dropped(pump, (int)nread);
+    }
+}
+
+void peer_pump_push(struct peer_pump *pump)
+{
+    int fd = -1;
+
+    if (pump->closing || pump->direction != PEER_OUT || pump->len > 0) {
         return;
     }
-    pump->len = pump->leaving = (size_t)nread;
-    int status = peer_socket_write(pump->socket, pump->buffer, pump->leaving);
-    if (status == 0) {
-        move_up(pump);
-    } else if (status == PEER_SOCKET_LATER) {
-        uv_read_stop(stream);
-    } else {
-        lost(pump, status);
+    (void)uv_fileno((const uv_handle_t *)&pump->inside, &fd);
+    ssize_t got = read(fd, pump->buffer, sizeof pump->buffer);
+    if (got > 0) {
+        out_send(pump, (size_t)got);
     }
 }
 

@@ -104,6 +104,7 @@ struct raft_guard {
     unsigned snapshots_storing;
     struct guarded_put *put_unready; /* waits for its bytes; NULL: none */
     raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
+    bool has_sent; /* for the user to clear */
     bool
         answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
     pthread_t thread;         /* that libraft runs in */

@@ -287,6 +287,7 @@ int raft_guard_send(struct raft_io *io,
     if (guard->raft->legacy.closing) {
         return RAFT_CANCELED;
     }
+    guard->has_sent = true;
     if (message->type == RAFT_INSTALL_SNAPSHOT) {
         return send_snapshot(guard, request, message, on_done);
     }

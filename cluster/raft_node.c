@@ -111,6 +111,10 @@ static void node_turn(struct raft_node *node)
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
     raft_guard_snapshot_turn(&node->guard);
+    if (node->guard.has_sent) {
+        node->guard.has_sent = false;
+        transport_flush(&node->transport);
+    }
     uint64_t due_ms = replica_deadline_ms(node->replica, now_ms);
     if (due_ms == UINT64_MAX || node->closing) {
         uv_timer_stop(&node->due);

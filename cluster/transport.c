@@ -100,6 +100,15 @@ static struct transport_peer *peer_get(struct transport *transport, uint64_t nod
     return idle;
 }
 
+void transport_flush(struct raft_uv_transport *face)
+{
+    struct transport *transport = face->impl;
+
+    for (struct peer_tap *tap = transport->taps; tap != NULL; tap = peer_tap_next(tap)) {
+        peer_tap_flush(tap);
+    }
+}
+
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
 {
     const struct transport *transport = face->impl;

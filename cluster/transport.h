@@ -97,6 +97,9 @@ void transport_set_tls(struct raft_uv_transport *face, const struct transport_tl
 /* After libraft has closed the transport, or if it never initialised it. */
 void transport_release(struct raft_uv_transport *face);
 
+/* Send what libraft has said since the last turn of the loop. */
+void transport_flush(struct raft_uv_transport *face);
+
 /* Whether our connection to @node_id is established, as far as the kernel knows now. */
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id);
 

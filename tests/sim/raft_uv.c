@@ -118,6 +118,12 @@ bool transport_reached_at(const struct raft_uv_transport *face,
     return sim_peer_links_reached(here()->links, (unsigned)node_id);
 }
 
+/* The simulated network takes what is said as it is said. */
+void transport_flush(struct raft_uv_transport *face)
+{
+    (void)face;
+}
+
 bool transport_connected(const struct raft_uv_transport *face, uint64_t node_id)
 {
     const struct sim_node *from = here();
