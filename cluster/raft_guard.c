@@ -47,22 +47,13 @@ static int guard_set_vote(struct raft_io *io, raft_id server_id)
     return rv;
 }
 
-static int guard_truncate(struct raft_io *io, raft_index index)
-{
-    struct raft_guard *guard = raft_guard_of(io);
-    int rv = guard->inner.truncate(io, index);
-
-    if (rv != 0) {
-        stop(guard, "cannot truncate the log", rv);
-    }
-    return rv;
-}
-
 struct guarded_append {
     struct raft_io_append request;
     struct raft_guard *guard;
     struct raft_io_append *outer;
     raft_io_append_cb on_done;
+    const struct raft_entry *entries;
+    unsigned n;
 };
 
 static void on_appended(struct raft_io_append *request, int status)
@@ -78,6 +69,21 @@ static void on_appended(struct raft_io_append *request, int status)
     on_done(outer, status);
 }
 
+static void submit_append(struct raft_guard *guard)
+{
+    struct guarded_append *append = guard->append_waiting;
+
+    if (append == NULL) {
+        return;
+    }
+    guard->append_waiting = NULL;
+    int rv = guard->inner.append(&guard->io, &append->request, append->entries, append->n,
+                                 on_appended);
+    if (rv != 0) {
+        stop(guard, "cannot write the log", rv);
+    }
+}
+
 static int guard_append(struct raft_io *io,
                         struct raft_io_append *request,
                         const struct raft_entry entries[],
@@ -91,9 +97,24 @@ static int guard_append(struct raft_io *io,
     append->guard = guard;
     append->outer = request;
     append->on_done = on_done;
-    int rv = guard->inner.append(io, &append->request, entries, n, on_appended);
+    append->entries = entries;
+    append->n = n;
+    submit_append(guard);
+    guard->append_waiting = append;
+    if (!guard->host.has_turns || guard->raft->state != RAFT_LEADER) {
+        submit_append(guard);
+    }
+    return 0;
+}
+
+static int guard_truncate(struct raft_io *io, raft_index index)
+{
+    struct raft_guard *guard = raft_guard_of(io);
+
+    submit_append(guard);
+    int rv = guard->inner.truncate(io, index);
     if (rv != 0) {
-        stop(guard, "cannot write the log", rv);
+        stop(guard, "cannot truncate the log", rv);
     }
     return rv;
 }
@@ -185,9 +206,10 @@ static void on_snapshot_put(struct raft_io_snapshot_put *request, int status)
 static void store(struct guarded_put *put)
 {
     struct raft_guard *guard = put->guard;
+
+    submit_append(guard);
     int rv = guard->inner.snapshot_put(&guard->io, put->trailing, &put->request,
                                        put->snapshot, on_snapshot_put);
-
     if (rv != 0) {
         stop(guard, "cannot store a snapshot", rv);
     }
@@ -217,10 +239,11 @@ static int guard_snapshot_put(struct raft_io *io,
     return 0;
 }
 
-void raft_guard_snapshot_turn(struct raft_guard *guard)
+void raft_guard_turn(struct raft_guard *guard)
 {
     struct guarded_put *put = guard->put_unready;
 
+    submit_append(guard);
     if (put != NULL && put->snapshot->bufs[0].base != NULL) {
         guard->put_unready = NULL;
         store(put);
@@ -232,6 +255,7 @@ static void guard_close(struct raft_io *io, raft_io_close_cb on_closed)
     struct raft_guard *guard = raft_guard_of(io);
     struct guarded_put *put = guard->put_unready;
 
+    submit_append(guard);
     if (put != NULL) {
         guard->put_unready = NULL;
         on_snapshot_put(&put->request, RAFT_CANCELED);
@@ -465,6 +489,8 @@ void raft_guard_install(struct raft_guard *guard,
     guard->forgetful = (struct raft_guard_forgetful){.peer = 0};
     guard->snapshots_storing = 0;
     guard->put_unready = NULL;
+    guard->append_waiting = NULL;
+    guard->has_sent = false;
     guard->answers_earlier_term = false;
     guard->loaded_term = 0;
     guard->thread = pthread_self();

@@ -68,6 +68,8 @@ struct raft_guard_host {
     /* B15: @peer has lost what it had acknowledged to this leader; only another leader will send it
      * anything. Said again while that is so. NULL: not wanted. May be called from inside libraft's I/O. */
     void (*forgot)(void *arg, raft_id peer);
+    /* raft_guard_turn() is called once per turn of the loop. */
+    bool has_turns;
     /* libraft's own messages, level 1 (error) to 5 (trace); NULL: not wanted. */
     void (*trace)(void *arg, int level, const char *message);
 };
@@ -102,9 +104,10 @@ struct raft_guard {
     struct raft_guard_peer peers;
     struct raft_guard_forgetful forgetful;
     unsigned snapshots_storing;
+    struct guarded_append *append_waiting; /* for the end of the turn; NULL: none */
     struct guarded_put *put_unready; /* waits for its bytes; NULL: none */
     raft_term loaded_term; /* of the snapshot that libraft is sending now; 0: none */
-    bool has_sent; /* for the user to clear */
+    bool has_sent; /* libraft has, since the user cleared this */
     bool
         answers_earlier_term; /* what libraft sends now answers a message of an earlier term */
     pthread_t thread;         /* that libraft runs in */
@@ -144,11 +147,16 @@ int raft_guard_assign(struct raft *raft,
                       int role);
 int raft_guard_remove(struct raft *raft, struct raft_change *request, raft_id id);
 
-/* libraft wants the bytes of a snapshot at once, on the loop: the time of a million records. With the guard
+/* The end of a turn of the loop, after what libraft has said in it (@guard->has_sent) is on its way.
+ *
+ * A leader's entries are written now: libraft would have it write before it sends, and what a commit waits
+ * for is the slower of its own disk and a peer's, which has the way there and back besides (Ongaro's
+ * dissertation, 10.2.1). Whatever concerns the log goes behind them. Only with host.has_turns.
+ *
+ * libraft wants the bytes of a snapshot at once, on the loop: the time of a million records. With the guard
  * between, raft_fsm's snapshot() may give one buffer that is empty (base NULL) and fill it in later, outside
- * of libraft, while entries are applied; the next call of this, once per loop turn, hands it on. What asks
- * whether a snapshot is under way (B1) counts from snapshot() on. If raft_close() comes first the buffer
- * stays empty. */
-void raft_guard_snapshot_turn(struct raft_guard *guard);
+ * of libraft, while entries are applied; the next call of this hands it on. What asks whether a snapshot is
+ * under way (B1) counts from snapshot() on. If raft_close() comes first the buffer stays empty. */
+void raft_guard_turn(struct raft_guard *guard);
 
 #endif

@@ -110,11 +110,11 @@ static void node_turn(struct raft_node *node)
     offer_level(node);
     uint64_t now_ms = boottime_ms();
     replica_flush(node->replica, now_ms);
-    raft_guard_snapshot_turn(&node->guard);
     if (node->guard.has_sent) {
         node->guard.has_sent = false;
         transport_flush(&node->transport);
     }
+    raft_guard_turn(&node->guard);
     uint64_t due_ms = replica_deadline_ms(node->replica, now_ms);
     if (due_ms == UINT64_MAX || node->closing) {
         uv_timer_stop(&node->due);
@@ -337,6 +337,7 @@ static int init_raft(struct raft_node *node, char *ret_error)
         .refused = on_refused,
         .loaded = on_loaded,
         .forgot = on_forgot,
+        .has_turns = true,
         .trace = on_trace,
     };
 

@@ -65,6 +65,145 @@ static void a_snapshot_that_meets_the_own_is_installed_later(void **state)
     mem_release(&cluster);
 }
 
+/* ---- a leader sends before it writes --------------------------------------------------------- */
+
+static const struct raft_guard_host TURNS = {.fatal = guard_fatal_exit, .has_turns = true};
+
+/* A leader of three that has submitted number 5 and has come to no end of its turn. Its election has an
+ * entry too. */
+static struct mem_node *submit_in_a_turn(struct mem_cluster *cluster)
+{
+    mem_init(cluster, 3, GUARD_ALL, &TURNS);
+    mem_elect(cluster, 1);
+    struct mem_node *node = mem_node(cluster, 1);
+    raft_guard_turn(&node->guard);
+    mem_run(cluster);
+    node->hold[MEM_APPEND] = true;
+    node->guard.has_sent = false;
+    assert_int_equal(mem_apply(node, 5), 0);
+    return node;
+}
+
+static void a_leader_writes_its_entry_at_the_end_of_the_turn(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    struct mem_node *node = submit_in_a_turn(&cluster);
+    assert_true(node->guard.has_sent);
+    assert_false(mem_complete(node, MEM_APPEND, 0));
+    raft_guard_turn(&node->guard);
+    assert_true(mem_complete(node, MEM_APPEND, 0));
+    mem_run(&cluster);
+    assert_int_equal(node->sum, 5);
+    mem_release(&cluster);
+}
+
+static void the_second_entry_of_a_turn_is_written_behind_the_first(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    struct mem_node *node = submit_in_a_turn(&cluster);
+    assert_int_equal(mem_apply(node, 7), 0);
+    assert_true(mem_complete(node, MEM_APPEND, 0));
+    assert_false(mem_complete(node, MEM_APPEND, 0));
+    raft_guard_turn(&node->guard);
+    assert_true(mem_complete(node, MEM_APPEND, 0));
+    mem_run(&cluster);
+    assert_int_equal(node->sum, 12);
+    mem_release(&cluster);
+}
+
+/* Two nodes commit the entry; the leader, which has it in memory, has not written it. */
+static void the_others_commit_without_the_leaders_disk(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    struct mem_node *node = submit_in_a_turn(&cluster);
+    mem_run(&cluster);
+    assert_int_equal(node->sum, 5);
+    raft_guard_turn(&node->guard);
+    assert_true(mem_complete(node, MEM_APPEND, 0));
+    mem_run(&cluster);
+    mem_release(&cluster);
+}
+
+static void a_leader_that_closes_writes_what_waits(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    struct mem_node *node = submit_in_a_turn(&cluster);
+    assert_false(mem_complete(node, MEM_APPEND, 0));
+    mem_release(&cluster); /* nothing leaks: the request is canceled like any other */
+}
+
+static int (*cut_log)(struct raft_io *io, raft_index index);
+static unsigned logs_cut;
+
+static int cut_log_after_all_is_written(struct raft_io *io, raft_index index)
+{
+    const struct raft_guard *guard = (const struct raft_guard *)io; /* its first member */
+
+    assert_null(guard->append_waiting);
+    logs_cut++;
+    return cut_log(io, index);
+}
+
+/* Time passes, and on all but node 1 the turns do. */
+static void tick_the_others(struct mem_cluster *cluster, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        mem_tick(cluster, 1);
+        raft_guard_turn(&mem_node(cluster, 2)->guard);
+        raft_guard_turn(&mem_node(cluster, 3)->guard);
+    }
+}
+
+/* Nobody hears it, another leads, and it learns of that before its turn has ended. */
+static void what_waits_is_written_before_the_log_is_cut(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    mem_init(&cluster, 3, GUARD_ALL, &TURNS);
+    mem_elect(&cluster, 1);
+    struct mem_node *node = mem_node(&cluster, 1);
+    raft_guard_turn(&node->guard);
+    mem_run(&cluster);
+    cut_log = node->guard.inner.truncate;
+    node->guard.inner.truncate = cut_log_after_all_is_written;
+    mem_node(&cluster, 2)->cut_off = 1;
+    mem_node(&cluster, 3)->cut_off = 1;
+    assert_int_equal(mem_apply(node, 5), 0);
+    assert_non_null(node->guard.append_waiting);
+    tick_the_others(&cluster, 2 * MEM_ELECTION_MS / MEM_TICK_MS);
+    mem_elect(&cluster, 2);
+    struct mem_node *next = mem_node(&cluster, 2);
+    assert_int_equal(mem_apply(next, 9), 0);
+    mem_node(&cluster, 2)->cut_off = 0;
+    mem_node(&cluster, 3)->cut_off = 0;
+    tick_the_others(&cluster, 5);
+    assert_true(logs_cut > 0);
+    assert_int_equal(node->sum, 9);
+    mem_release(&cluster);
+}
+
+static void a_follower_writes_at_once(void **state)
+{
+    static struct mem_cluster cluster;
+    (void)state;
+
+    submit_in_a_turn(&cluster);
+    struct mem_node *follower = mem_node(&cluster, 2);
+    follower->hold[MEM_APPEND] = true;
+    mem_run(&cluster);
+    assert_true(mem_complete(follower, MEM_APPEND, 0));
+    mem_release(&cluster);
+}
+
 /* ---- a snapshot whose bytes come later ------------------------------------------------------ */
 
 static void take_snapshot_later(struct mem_cluster *cluster,
@@ -79,7 +218,7 @@ static void take_snapshot_later(struct mem_cluster *cluster,
     guard_set_snapshots(node, 20, 5);
     guard_apply_some(cluster, 1, 20);
     assert_int_equal(node->snapshots_taken, 1);
-    raft_guard_snapshot_turn(&node->guard);
+    raft_guard_turn(&node->guard);
     mem_run(cluster);
     assert_true(node->raft.legacy.snapshot_taking);
 }
@@ -94,8 +233,8 @@ static void a_snapshot_is_stored_when_its_bytes_are_there(void **state)
     node = mem_node(&cluster, 1);
     guard_apply_some(&cluster, 1, 3);
     mem_snapshot_fill(node);
-    raft_guard_snapshot_turn(&node->guard);
-    raft_guard_snapshot_turn(&node->guard);
+    raft_guard_turn(&node->guard);
+    raft_guard_turn(&node->guard);
     mem_run(&cluster);
     assert_false(node->raft.legacy.snapshot_taking);
     assert_int_equal(node->snapshots_taken, 1);
@@ -456,6 +595,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unguarded_a_snapshot_that_meets_the_own_kills_the_node),
         cmocka_unit_test(a_snapshot_that_meets_the_own_is_installed_later),
+        cmocka_unit_test(a_leader_writes_its_entry_at_the_end_of_the_turn),
+        cmocka_unit_test(the_second_entry_of_a_turn_is_written_behind_the_first),
+        cmocka_unit_test(the_others_commit_without_the_leaders_disk),
+        cmocka_unit_test(a_leader_that_closes_writes_what_waits),
+        cmocka_unit_test(what_waits_is_written_before_the_log_is_cut),
+        cmocka_unit_test(a_follower_writes_at_once),
         cmocka_unit_test(a_snapshot_is_stored_when_its_bytes_are_there),
         cmocka_unit_test(a_node_that_closes_waits_for_no_bytes),
         cmocka_unit_test(unguarded_a_follower_that_cannot_write_frees_memory_twice),
