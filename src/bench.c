@@ -149,20 +149,21 @@ static void close_clients(struct bench *bench, int rv)
 /* A line that is written over again, or, where that cannot be done, a line for each second. */
 static void tell_progress(struct bench *bench)
 {
-    bool terminal = isatty(STDERR_FILENO) == 1;
-    uint64_t done = bench->result->done;
-
-    if (bench->phase == BENCH_CONNECT || bench->now_ns < bench->told_ns ||
-        !cli_is_watched(bench->cli)) {
+    if (bench->phase == BENCH_CONNECT || bench->now_ns < bench->told_ns) {
         return;
     }
+    bench->told_ns = bench->now_ns + NS_PER_S;
+    if (!cli_is_watched(bench->cli)) {
+        return;
+    }
+    bool terminal = isatty(STDERR_FILENO) == 1;
+    uint64_t done = bench->result->done;
     fprintf(stderr, "%s%s %3" PRIu64 " s  %8" PRIu64 " per second  p99 %.2f ms%s",
             terminal ? "\r" : "", bench->phase == BENCH_WARM_UP ? "warm-up " : "measured",
             (bench->now_ns - bench->start_ns) / NS_PER_S, done - bench->told_done,
             (double)histogram_quantile(&bench->result->acquire, 0.99) / 1000,
             terminal ? "\033[K" : "\n");
     bench->told_done = done;
-    bench->told_ns = bench->now_ns + NS_PER_S;
 }
 
 static void wipe_progress(const struct bench *bench)
