@@ -67,7 +67,8 @@ static void a_snapshot_that_meets_the_own_is_installed_later(void **state)
 
 /* ---- a leader sends before it writes --------------------------------------------------------- */
 
-static const struct raft_guard_host TURNS = {.fatal = guard_fatal_exit, .has_turns = true};
+static const struct raft_guard_host TURNS = {.fatal = guard_fatal_exit,
+                                             .has_turns = true};
 
 /* A leader of three that has submitted number 5 and has come to no end of its turn. Its election has an
  * entry too. */

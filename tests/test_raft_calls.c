@@ -45,7 +45,8 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
 
     assert_non_null(f);
-    memcpy(f->dir, "raft-calls-XXXXXX", sizeof "raft-calls-XXXXXX"); /* /tmp may be in memory */
+    memcpy(f->dir, "raft-calls-XXXXXX",
+           sizeof "raft-calls-XXXXXX"); /* /tmp may be in memory */
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/file", f->dir);
     f->fd = open(f->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
