@@ -59,8 +59,9 @@ int peer_pump_new(struct peer_pump **ret,
                   const struct peer_pump_host *host,
                   uv_stream_t **ret_stream);
 
-/* PEER_OUT: what libraft has written goes on now, and not in the next turn of the loop. The end of
- * either side is told in that turn all the same. */
+/* PEER_OUT: what libraft has written goes on now, and not in the next turn of the loop, up to a buffer
+ * full. That libraft has closed its side is told in that turn all the same; that the peer's is lost, as
+ * soon as a write says so, also in here. */
 void peer_pump_push(struct peer_pump *pump);
 
 /* Close both sides; on_end is not called for it, on_closed is. */

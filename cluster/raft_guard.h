@@ -68,7 +68,7 @@ struct raft_guard_host {
     /* B15: @peer has lost what it had acknowledged to this leader; only another leader will send it
      * anything. Said again while that is so. NULL: not wanted. May be called from inside libraft's I/O. */
     void (*forgot)(void *arg, raft_id peer);
-    /* raft_guard_turn() is called once per turn of the loop. */
+    /* raft_guard_turn() is called in every turn of the loop, before it waits. */
     bool has_turns;
     /* libraft's own messages, level 1 (error) to 5 (trace); NULL: not wanted. */
     void (*trace)(void *arg, int level, const char *message);
@@ -147,7 +147,8 @@ int raft_guard_assign(struct raft *raft,
                       int role);
 int raft_guard_remove(struct raft *raft, struct raft_change *request, raft_id id);
 
-/* The end of a turn of the loop, after what libraft has said in it (@guard->has_sent) is on its way.
+/* The end of a turn of the loop, after what libraft has said in it (@guard->has_sent) is on its
+ * way, or as much of it as fits. May be called again.
  *
  * A leader's entries are written now: libraft would have it write before it sends, and what a commit waits
  * for is the slower of its own disk and a peer's, which has the way there and back besides (Ongaro's

@@ -73,7 +73,7 @@ struct replica_config {
     uint64_t log_bytes_max;                         /* see log_bound.h; 0: no bound */
     unsigned snapshot_threshold, snapshot_trailing; /* what libraft was given */
     /* Of a snapshot, in each replica_flush(), so that it does not stop the loop. Needs the guard: see
-     * raft_guard_snapshot_turn(). 0: all at once (of a raft_node: 2048). */
+     * raft_guard_turn(). 0: all at once (of a raft_node: 2048). */
     size_t snapshot_step_records;
     /* Told in each replica_flush(): one entry may free a client of ten thousand holds and grant them all to others.
      * The next entry waits until all are. 0: all at once (of a raft_node: 2048). */
