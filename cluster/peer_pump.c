@@ -191,7 +191,7 @@ static void out_on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
 }
 
-void peer_pump_push(struct peer_pump *pump)
+void peer_pump_flush(struct peer_pump *pump)
 {
     int fd = -1;
 

@@ -62,7 +62,7 @@ int peer_pump_new(struct peer_pump **ret,
 /* PEER_OUT: what libraft has written goes on now, and not in the next turn of the loop, up to a buffer
  * full. That libraft has closed its side is told in that turn all the same; that the peer's is lost, as
  * soon as a write says so, also in here. */
-void peer_pump_push(struct peer_pump *pump);
+void peer_pump_flush(struct peer_pump *pump);
 
 /* Close both sides; on_end is not called for it, on_closed is. */
 void peer_pump_close(struct peer_pump *pump);

@@ -82,9 +82,7 @@ void peer_tap_close(struct peer_tap *tap)
 
 void peer_tap_flush(struct peer_tap *tap)
 {
-    if (!tap->ended) {
-        peer_pump_push(tap->pump);
-    }
+    peer_pump_flush(tap->pump);
 }
 
 uint64_t peer_tap_node(const struct peer_tap *tap)

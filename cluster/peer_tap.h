@@ -36,7 +36,7 @@ int peer_tap_new(struct peer_tap **ret,
                  const struct peer_tap_host *host,
                  uv_stream_t **ret_stream);
 
-/* As peer_pump_push(). */
+/* As peer_pump_flush(). */
 void peer_tap_flush(struct peer_tap *tap);
 
 /* on_end is not called for it, on_closed is. May be called again. */

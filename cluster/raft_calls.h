@@ -11,7 +11,7 @@
  *       start, on the loop): 8 MiB more for the disk for each segment, however full that gets. Snapshots
  *       are left as they are, and everything is on file systems that copy what is written.
  *   syscall(SYS_io_destroy): when a segment is full. The kernel returns after a grace period of its
- *       own (RCU), 30 to 60 ms; libraft waits for that on the loop, and a leader and its followers,
+ *       own (RCU), 35 ms in a trace; libraft waits for that on the loop, and a leader and its followers,
  *       whose segments are full at the same time, all stand still. Here a thread waits.
  *
  *       For so long there is one context more than libraft counts with (fs.aio-max-nr).
